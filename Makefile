@@ -1,0 +1,128 @@
+# mailstead: one makefile, nothing recursive. `make help` lists the targets.
+#
+#   BUILD=dir   where everything built goes (default build)
+#   CC=clang    the other compiler
+#   SAN=list    sanitizers, for example SAN=address,undefined
+
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+
+VERSION := 0.1.0
+BUILD ?= build
+SAN ?=
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+AR ?= ar
+PYTHON := /usr/bin/python3
+PKG_CONFIG ?= pkg-config
+prefix ?= /usr
+bindir ?= $(prefix)/bin
+libexecdir ?= $(prefix)/libexec
+sysconfdir ?= /etc
+mandir ?= $(prefix)/share/man
+datadir ?= $(prefix)/share
+
+# --- flags -------------------------------------------------------------------------------------
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla \
+	-Wpointer-arith -Wundef -Wwrite-strings -Wno-unused-parameter -Werror
+HARDEN := -O2 -g -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection \
+	-ftrivial-auto-var-init=zero -fPIE
+MACHINE := $(shell $(CC) -dumpmachine)
+ifneq ($(filter x86_64%,$(MACHINE)),)
+HARDEN += -fcf-protection=full
+endif
+ifneq ($(filter aarch64%,$(MACHINE)),)
+HARDEN += -mbranch-protection=standard
+endif
+LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--as-needed
+ifneq ($(SAN),)
+HARDEN := -O1 -g -fno-omit-frame-pointer -fPIE -fsanitize=$(SAN) -fno-sanitize-recover=all \
+	-DMS_SANITIZED=1
+LDHARDEN := -pie -fsanitize=$(SAN)
+endif
+BASE_CPPFLAGS := -I. -D_GNU_SOURCE -DMS_VERSION='"$(VERSION)"'
+ALL_CFLAGS = -std=c17 $(WARN) $(HARDEN) -pthread $(BASE_CPPFLAGS) $(CPPFLAGS) $(CFLAGS)
+ALL_LDFLAGS = $(LDHARDEN) -pthread $(LDFLAGS)
+
+# --- what is built -----------------------------------------------------------------------------
+# Library folders of common/, lowest first. A folder may include only folders before it: the table
+# behind `make deps-check` (tests/support/deps_check.py) says so for every folder of the tree.
+COMMON := base crypto log event mail net dns ipc config sasl db store daemon
+# program = folder of its main.c : other source folders : where it is installed
+PROGRAMS := authd smtpd-receive smtpd-local imapd-worker pop3d-worker mailsteadctl webadmin
+DIRS_authd := common/authd
+DIRS_smtpd-receive := smtpd/receive smtpd/queue
+DIRS_smtpd-local := smtpd/local smtpd/queue
+DIRS_imapd-worker := imapd
+DIRS_pop3d-worker := pop3d
+DIRS_mailsteadctl := common/ctl
+DIRS_webadmin := webadmin
+# Shared libraries a program may need; --as-needed drops the rest.
+PKGS := libssl libcrypto libevent_core libevent_pthreads libzstd libargon2 libidn2 libutf8proc
+# lmdb has a pkg-config file on Debian, but not everywhere.
+EXTLIBS = $(shell $(PKG_CONFIG) --libs openssl libevent_core libevent_pthreads libzstd libargon2) -llmdb
+
+COMMON_LIBS := $(foreach d,$(COMMON),$(if $(wildcard common/$(d)/*.c),$(BUILD)/lib/common-$(d).a))
+BINS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(firstword $(DIRS_$(p)))/main.c),$(BUILD)/bin/$(p)))
+
+.PHONY: all
+all: $(BINS)
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+define COMMON_LIB
+$(BUILD)/lib/common-$(1).a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/$(1)/*.c))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$(AR) rcs $$@ $$^
+endef
+$(foreach d,$(COMMON),$(eval $(call COMMON_LIB,$(d))))
+
+# Everything of a program's folders except main.c is an archive, so that unit tests can link it.
+define FOLDER_LIB
+$(BUILD)/lib/$(subst /,-,$(1)).a: $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$(AR) rcs $$@ $$^
+endef
+PROGRAM_DIRS := $(sort $(foreach p,$(PROGRAMS),$(DIRS_$(p))))
+$(foreach d,$(PROGRAM_DIRS),$(eval $(call FOLDER_LIB,$(d))))
+FOLDER_LIBS = $(foreach d,$(PROGRAM_DIRS),$(BUILD)/lib/$(subst /,-,$(d)).a)
+
+define PROGRAM
+$(BUILD)/bin/$(1): $(BUILD)/$(firstword $(DIRS_$(1)))/main.o \
+		$(foreach d,$(DIRS_$(1)),$(BUILD)/lib/$(subst /,-,$(d)).a) $(COMMON_LIBS)
+	@mkdir -p $$(@D)
+	$(CC) $$(ALL_LDFLAGS) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(EXTLIBS)
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call PROGRAM,$(p))))
+
+# --- unit tests --------------------------------------------------------------------------------
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+$(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(COMMON_LIBS) $(FOLDER_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+		$(EXTLIBS) $(shell $(PKG_CONFIG) --libs check)
+
+.PHONY: check-unit
+check-unit: $(UNIT)
+	@$(PYTHON) tests/support/run_unit.py $(UNIT)
+
+.PHONY: format format-check
+SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+format:
+	clang-format -i $(SOURCES)
+format-check:
+	clang-format --dry-run -Werror $(SOURCES)
+
+.PHONY: clean
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.SECONDARY:
+.DELETE_ON_ERROR:
