@@ -1,0 +1,137 @@
+/*
+ * All message types of the appliance, and their bodies. Each body has an encoder and a total
+ * decoder; decoded spans point into the frame. A frame that does not decode is an error of the
+ * peer: answer IPC_ERROR.
+ */
+#ifndef MS_IPC_MSG_H
+#define MS_IPC_MSG_H
+
+#include "common/base/codec.h"
+
+enum ipc_type {
+	IPC_ERROR = 1, /* body: ipc_error; answers any request */
+	/* authd, $RUN/auth.sock: asked by roles */
+	IPC_AUTH_LOGIN = 10,     /* ipc_login -> IPC_AUTH_RESULT */
+	IPC_AUTH_RESULT = 11,    /* ipc_login_result */
+	IPC_AUTH_RESOLVE = 12,   /* ipc_resolve -> IPC_AUTH_RESOLVED */
+	IPC_AUTH_RESOLVED = 13,  /* ipc_resolved */
+	IPC_AUTH_SENDER = 14,    /* ipc_sender -> IPC_AUTH_SENDER_RESULT */
+	IPC_AUTH_SENDER_RESULT = 15, /* u8: 1 the account may use this address, 0 it may not */
+	/* administration: $RUN/admin.sock, $RUN/web.sock (authd) and $RUN/<daemon>.ctl */
+	IPC_ADMIN = 20,        /* ipc_admin -> any number of IPC_ADMIN_RECORD, then IPC_ADMIN_END */
+	IPC_ADMIN_RECORD = 21, /* ipc_record */
+	IPC_ADMIN_END = 22,    /* ipc_error; code 0 is success, text may be a message */
+};
+
+/* enum err_code and a text for people. */
+struct ipc_error {
+	uint16_t code;
+	struct span text;
+};
+
+/* "Is this password right?" One question for all protocols and the web. */
+struct ipc_login {
+	struct span protocol; /* "smtp", "imap", "pop3", "web" */
+	struct span listener; /* its name, for the log */
+	struct span client;   /* address as text, for throttling and the log */
+	struct span user;     /* as typed: alice@example.test */
+	struct span password;
+};
+
+enum ipc_login_status {
+	LOGIN_OK = 0,
+	LOGIN_FAILED = 1,   /* unknown, wrong, or disabled: never told apart */
+	LOGIN_TEMP = 2,     /* hash queue full or authd not ready: temporary failure */
+	LOGIN_THROTTLED = 3, /* too many failures: temporary failure, try later */
+	LOGIN_NOT_HERE = 4, /* right, but the account may not use this protocol */
+};
+
+struct ipc_login_result {
+	uint8_t status;
+	uint64_t account;       /* number, never reused */
+	struct span address;    /* canonical main address */
+	uint64_t quota_bytes;   /* 0: none */
+	uint64_t quota_messages;
+	struct span text;       /* for the log and the reply of a temporary failure */
+};
+
+/* "May this address receive, and who gets it?" Asked at RCPT and again at delivery. */
+struct ipc_resolve {
+	struct span address; /* canonical: local@domain, domain in lower case; "postmaster" alone */
+};
+
+enum ipc_resolve_status {
+	RESOLVE_LOCAL = 0,   /* accounts[] */
+	RESOLVE_REMOTE = 1,  /* the domain is not ours */
+	RESOLVE_UNKNOWN = 2, /* our domain, no such user: 550 5.1.1 */
+	RESOLVE_OVER_QUOTA = 3, /* 452 4.2.2 */
+	RESOLVE_TEMP = 4,
+};
+
+#define IPC_RESOLVE_MAX 1000
+
+struct ipc_target {
+	uint64_t account;
+	uint64_t quota_bytes;
+	uint64_t quota_messages;
+	struct span address; /* the account's main address */
+	struct span detail;  /* subaddress: alice+detail@..., may be empty */
+};
+
+struct ipc_resolved {
+	uint8_t status;
+	uint32_t count; /* of targets, at most IPC_RESOLVE_MAX */
+	struct dec targets; /* read one after the other with ipc_target_next */
+};
+
+struct ipc_sender {
+	uint64_t account;
+	struct span address;
+};
+
+/*
+ * A command of the admin plane, already split into words: "account" "add" "bob@example.test".
+ * A secret (a new password) never stands among the words.
+ */
+#define IPC_ADMIN_WORDS 64
+struct ipc_admin {
+	struct span token; /* web session token; empty on admin.sock (peer credentials count) */
+	struct span client; /* address of the browser, for audit and throttling; may be empty */
+	struct span secret;
+	uint32_t count;
+	struct span words[IPC_ADMIN_WORDS];
+};
+
+/* One row of an answer: named values in order, so that a client can print a table or JSON. */
+enum ipc_value_type { IPC_TEXT = 0, IPC_NUMBER = 1, IPC_BOOL = 2, IPC_BYTES = 3, IPC_TIME = 4 };
+
+struct ipc_value {
+	struct span name;
+	uint8_t type; /* enum ipc_value_type */
+	struct span text;  /* IPC_TEXT */
+	uint64_t number;   /* the others; IPC_TIME is seconds since 1970, 0 never */
+};
+
+void ipc_enc_error(struct strbuf *b, const struct ipc_error *m);
+bool ipc_dec_error(struct span body, struct ipc_error *m);
+void ipc_enc_login(struct strbuf *b, const struct ipc_login *m);
+bool ipc_dec_login(struct span body, struct ipc_login *m);
+void ipc_enc_login_result(struct strbuf *b, const struct ipc_login_result *m);
+bool ipc_dec_login_result(struct span body, struct ipc_login_result *m);
+void ipc_enc_resolve(struct strbuf *b, const struct ipc_resolve *m);
+bool ipc_dec_resolve(struct span body, struct ipc_resolve *m);
+void ipc_enc_resolved(struct strbuf *b, uint8_t status, const struct ipc_target *targets, size_t n);
+bool ipc_dec_resolved(struct span body, struct ipc_resolved *m);
+bool ipc_target_next(struct ipc_resolved *m, struct ipc_target *t);
+void ipc_enc_sender(struct strbuf *b, const struct ipc_sender *m);
+bool ipc_dec_sender(struct span body, struct ipc_sender *m);
+void ipc_enc_admin(struct strbuf *b, const struct ipc_admin *m);
+bool ipc_dec_admin(struct span body, struct ipc_admin *m);
+
+/* A record is built value by value and read the same way. */
+void ipc_rec_text(struct strbuf *b, const char *name, struct span v);
+void ipc_rec_number(struct strbuf *b, const char *name, enum ipc_value_type type, uint64_t v);
+/* Takes the next value off d (dec_of(body)); false at the end or when d went bad. */
+bool ipc_rec_next(struct dec *d, struct ipc_value *v);
+
+#endif

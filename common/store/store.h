@@ -1,0 +1,247 @@
+/*
+ * The mail store: accounts, mailboxes, messages. The schema stands in common/README.md.
+ *
+ * Two layers. The functions that take a struct db_txn are synchronous and run on the writer or a
+ * reader thread, inside a struct db_op or struct db_job that the caller derives from (or directly
+ * in a test). A struct store ties environment, writer, readers, blobs and change notices together
+ * for a daemon; store_* functions that take a struct store belong to the loop thread.
+ *
+ * Errors: ERR_NOT_FOUND (no such mailbox ...), ERR_EXISTS, ERR_QUOTA, ERR_INVALID (a name), and
+ * the system's. An account exists here from its first use on (store_account_ensure).
+ *
+ * Mailbox names are UTF-8 in NFC, '/' separates levels, at most 400 bytes, no control characters,
+ * no empty level, no leading or trailing '/'. INBOX is any case at the first level.
+ */
+#ifndef MS_STORE_STORE_H
+#define MS_STORE_STORE_H
+
+#include "common/db/db.h"
+#include "common/store/blob.h"
+#include "common/store/uidset.h"
+
+#define STORE_NAME_MAX 400
+#define STORE_KEYWORDS_MAX 64 /* different keywords in one mailbox */
+#define STORE_KEYWORD_LEN_MAX 64
+
+/* --- the store of a daemon ------------------------------------------------------------------- */
+struct store;
+
+struct store_options {
+	struct loop *loop;
+	const char *dir; /* <state>/store: env/ and blob/ below it */
+	size_t map_size, map_max, inline_max;
+	unsigned reader_threads;
+	unsigned batch_ops;
+	size_t batch_bytes;
+	/* Where to send change hints (imapd's socket); may be NULL. */
+	const char *hint_path;
+	/* A failed sync: called once on the loop; the daemon must stop acknowledging and exit. */
+	void (*on_failure)(void *arg, const struct err *err);
+	void *arg;
+};
+
+int store_open(const struct store_options *opt, struct store **out, struct err *err);
+void store_close(struct store *s); /* finishes what waits */
+void store_write(struct store *s, struct db_op *op);
+void store_read(struct store *s, struct db_job *job);
+struct db_env *store_env(struct store *s);
+struct blob_dir *store_blobs(struct store *s);
+struct workers *store_workers(struct store *s);
+size_t store_inline_max(const struct store *s);
+struct db_writer *store_writer(struct store *s);
+
+/* What on_commit sends and imapd's hint socket receives: three u64, big-endian. */
+#define STORE_HINT_LEN 24
+struct store_change {
+	uint64_t account;
+	uint64_t mailbox; /* 0: the list of mailboxes changed */
+	uint64_t modseq;
+};
+void store_change_encode(unsigned char out[STORE_HINT_LEN], const struct store_change *c);
+bool store_change_decode(struct span in, struct store_change *c);
+/*
+ * fn comes on the loop after each commit of this process that changed something, one call per
+ * change. account 0: changes of other processes may have been missed (the last transaction id
+ * moved): look at everything that is open.
+ */
+void store_on_change(
+    struct store *s, void (*fn)(void *arg, const struct store_change *c), void *arg);
+/* Feeds a hint datagram that the daemon received. */
+void store_take_hint(struct store *s, struct span hint);
+
+/* --- accounts --------------------------------------------------------------------------------- */
+struct store_limits {
+	uint64_t quota_bytes;    /* 0: none */
+	uint64_t quota_messages; /* 0: none */
+};
+
+struct store_usage {
+	uint64_t bytes, messages;
+};
+
+/* Creates the account with INBOX, Drafts, Sent, Junk, Trash, Archive (special-use and subscribed)
+ * if it is not there. In every writing operation of a session's start and of delivery. */
+int store_account_ensure(struct db_txn *txn, uint64_t account, struct err *err);
+int store_account_usage(
+    struct db_txn *txn, uint64_t account, struct store_usage *u, struct err *err);
+
+/* --- mailboxes -------------------------------------------------------------------------------- */
+enum store_special_use {
+	SPECIAL_NONE = 0,
+	SPECIAL_DRAFTS = 1u << 0,
+	SPECIAL_SENT = 1u << 1,
+	SPECIAL_JUNK = 1u << 2,
+	SPECIAL_TRASH = 1u << 3,
+	SPECIAL_ARCHIVE = 1u << 4,
+	SPECIAL_ALL = 1u << 5,
+	SPECIAL_FLAGGED = 1u << 6,
+};
+
+struct store_mailbox {
+	uint64_t id;
+	char name[STORE_NAME_MAX + 1];
+	uint32_t uidvalidity, uidnext;
+	uint64_t highestmodseq;
+	uint32_t messages, unseen, deleted;
+	uint64_t bytes;
+	uint32_t special_use;
+	uint32_t recent_uid; /* messages from this UID on have not been claimed as \Recent */
+	bool is_subscribed;
+	bool is_noselect;    /* only a level of the hierarchy */
+	bool has_children;   /* set by list, find and get */
+	uint64_t modseq_created;
+};
+
+/* Checks and normalises a name (NFC, INBOX in upper case): ERR_INVALID. out holds
+ * STORE_NAME_MAX + 1 bytes. */
+int store_name_check(struct span name, char *out, struct err *err);
+int store_mailbox_find(struct db_txn *txn, uint64_t account, struct span name,
+    struct store_mailbox *mb, struct err *err);
+int store_mailbox_get(struct db_txn *txn, uint64_t account, uint64_t id,
+    struct store_mailbox *mb, struct err *err);
+/* In name order (INBOX where its name sorts); *list is mem_free'd by the caller. */
+int store_mailbox_list(struct db_txn *txn, uint64_t account, struct store_mailbox **list,
+    size_t *count, struct err *err);
+/* Missing parents are created too. */
+int store_mailbox_create(struct db_txn *txn, uint64_t account, struct span name,
+    uint32_t special_use, struct store_mailbox *mb, struct err *err);
+/* With children it becomes \Noselect and loses its messages (RFC 3501 6.3.4); \Noselect with
+ * children is refused (ERR_INVALID), INBOX too. */
+int store_mailbox_delete(struct db_txn *txn, uint64_t account, struct span name, struct err *err);
+/* Children move too; INBOX: its messages move to a new mailbox (RFC 3501 6.3.5). Names below the
+ * new place must be free. */
+int store_mailbox_rename(struct db_txn *txn, uint64_t account, struct span from, struct span to,
+    struct err *err);
+int store_mailbox_subscribe(
+    struct db_txn *txn, uint64_t account, struct span name, bool on, struct err *err);
+/* Subscriptions to names that do not exist are kept as well: listed by this one. */
+int store_subscription_list(struct db_txn *txn, uint64_t account,
+    void (*fn)(void *arg, struct span name), void *arg, struct err *err);
+
+/* --- messages --------------------------------------------------------------------------------- */
+#define FLAG_SEEN (1u << 0)
+#define FLAG_ANSWERED (1u << 1)
+#define FLAG_FLAGGED (1u << 2)
+#define FLAG_DELETED (1u << 3)
+#define FLAG_DRAFT (1u << 4)
+#define FLAGS_ALL 0x1fu
+
+struct store_message {
+	uint32_t uid;
+	uint32_t flags;
+	uint64_t keywords; /* bit n: the mailbox's keyword n */
+	uint64_t modseq;
+	uint64_t object;
+	uint64_t size; /* RFC822.SIZE */
+	int64_t internaldate, savedate; /* seconds since 1970 */
+};
+
+/* An immutable picture of a mailbox; shared by sessions, reference-counted (atomically). */
+struct store_snapshot {
+	uint64_t account, mailbox;
+	uint32_t uidvalidity, uidnext;
+	uint64_t highestmodseq;
+	uint32_t recent_uid;
+	uint32_t special_use;
+	size_t count;
+	struct store_message *messages; /* by UID */
+	size_t keyword_count;
+	char (*keywords)[STORE_KEYWORD_LEN_MAX + 1];
+};
+
+int store_snapshot_load(struct db_txn *txn, uint64_t account, uint64_t mailbox,
+    struct store_snapshot **out, struct err *err);
+struct store_snapshot *store_snapshot_ref(struct store_snapshot *s);
+void store_snapshot_unref(struct store_snapshot *s); /* NULL is fine; any thread */
+/* Index of the first message with a UID >= uid (count if none). */
+size_t store_snapshot_search(const struct store_snapshot *s, uint32_t uid);
+
+/* The body of an object. blob->data points into the map: open or copy it inside the transaction.*/
+int store_object_blob(struct db_txn *txn, uint64_t account, uint64_t object, struct blob *blob,
+    struct err *err);
+/* The cache row (store/cache.h); ERR_NOT_FOUND if it must be rebuilt from the body. */
+int store_object_cache(struct db_txn *txn, uint64_t account, uint64_t object, struct span *row,
+    struct err *err);
+int store_object_cache_put(struct db_txn *txn, uint64_t account, uint64_t object,
+    struct span row, struct err *err);
+
+struct store_append {
+	uint32_t flags;
+	const struct span *keywords; /* names */
+	size_t keyword_count;
+	int64_t internaldate;
+	const struct blob *blob; /* with data if inline */
+	struct span cache;       /* may be empty */
+	struct span message_id;  /* for threads; may be empty */
+	struct store_limits limits;
+};
+
+struct store_appended {
+	uint32_t uidvalidity, uid;
+	uint64_t modseq, object;
+};
+
+int store_append(struct db_txn *txn, uint64_t account, uint64_t mailbox,
+    const struct store_append *m, struct store_appended *res, struct err *err);
+
+/*
+ * Delivery, exactly once: key is what names this delivery for ever (queue id and recipient). If it
+ * was delivered before, *is_repeat is set and nothing is written. The record is kept for
+ * STORE_DELIVERED_DAYS days.
+ */
+#define STORE_DELIVERED_DAYS 14
+int store_delivered_check(struct db_txn *txn, struct span key, bool *is_repeat, struct err *err);
+int store_delivered_add(struct db_txn *txn, struct span key, struct err *err);
+
+enum store_flags_mode { FLAGS_SET, FLAGS_ADD, FLAGS_REMOVE };
+
+struct store_flags_change {
+	enum store_flags_mode mode;
+	uint32_t flags;
+	const struct span *keywords;
+	size_t keyword_count;
+	bool has_unchangedsince; /* CONDSTORE: skip messages with a higher modseq */
+	uint64_t unchangedsince;
+};
+
+/* Unknown UIDs are skipped. failed (may be NULL) takes those that unchangedsince kept back. */
+int store_flags_change(struct db_txn *txn, uint64_t account, uint64_t mailbox,
+    const struct uidset *uids, const struct store_flags_change *ch, struct uidset *failed,
+    uint64_t *modseq, struct err *err);
+/* uids NULL: all with \Deleted; only_deleted: of uids, those with \Deleted (UID EXPUNGE). */
+int store_expunge(struct db_txn *txn, uint64_t account, uint64_t mailbox,
+    const struct uidset *uids, bool only_deleted, struct uidset *gone, uint64_t *modseq,
+    struct err *err);
+/* from[i] became to[i]; ascending. is_move expunges the sources in the same transaction. */
+struct store_copied {
+	uint32_t uidvalidity;
+	struct uidset from, to; /* initialised by the caller, reset by each run */
+};
+int store_copy(struct db_txn *txn, uint64_t account, uint64_t mailbox, const struct uidset *uids,
+    uint64_t target, bool is_move, const struct store_limits *limits, struct store_copied *res,
+    struct err *err);
+/* Claims \Recent: the caller's session shows messages from *first on as \Recent, nobody else. */
+int store_recent_claim(struct db_txn *txn, uint64_t account, uint64_t mailbox, uint32_t *first,
+    struct err *err);
+
+#endif
