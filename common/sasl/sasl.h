@@ -44,7 +44,9 @@ struct sasl_question {
 	struct span user, password;
 };
 
-struct ipc_call *sasl_ask(const struct sasl_question *q,
+struct sasl_call;
+struct sasl_call *sasl_ask(const struct sasl_question *q,
     void (*on_result)(void *arg, const struct ipc_login_result *res), void *arg);
+void sasl_call_cancel(struct sasl_call *call); /* no on_result will come */
 
 #endif
