@@ -46,7 +46,7 @@ struct db_options {
  * reader slots. A new file and its folder are flushed before this returns.
  */
 int db_env_open(const struct db_options *opt, struct db_env **out, struct err *err);
-void db_env_close(struct db_env *env); /* writer and readers must have been freed */
+void db_env_close(struct db_env *env);        /* writer and readers must have been freed */
 uint64_t db_env_last_txn(struct db_env *env); /* any thread; cheap */
 struct db_stat {
 	uint64_t map_bytes, file_bytes, used_pages, free_pages, page_size, entries, depth, last_txn;
@@ -84,9 +84,9 @@ struct db_cursor {
 };
 
 int db_cursor_open(struct db_txn *txn, struct db_cursor *c, struct span prefix, struct err *err);
-void db_cursor_close(struct db_cursor *c); /* harmless on a zeroed one */
-int db_first(struct db_cursor *c, struct err *err);              /* first with the prefix */
-int db_last(struct db_cursor *c, struct err *err);               /* last with the prefix */
+void db_cursor_close(struct db_cursor *c);                          /* harmless on a zeroed one */
+int db_first(struct db_cursor *c, struct err *err);                 /* first with the prefix */
+int db_last(struct db_cursor *c, struct err *err);                  /* last with the prefix */
 int db_seek(struct db_cursor *c, struct span key, struct err *err); /* first key >= key */
 /* The last key <= key that has the prefix. */
 int db_seek_back(struct db_cursor *c, struct span key, struct err *err);
@@ -128,8 +128,8 @@ struct db_op {
 struct db_writer;
 
 struct db_writer_options {
-	unsigned batch_ops;  /* 0: 256 */
-	size_t batch_bytes;  /* 0: 16 MiB */
+	unsigned batch_ops; /* 0: 256 */
+	size_t batch_bytes; /* 0: 16 MiB */
 	/* A failed sync: stop acknowledging; called once on the loop. NULL: fatal. */
 	void (*on_failure)(void *arg, const struct err *err);
 	void *arg;
@@ -166,7 +166,7 @@ struct db_readers;
 
 struct db_readers *db_readers_new(struct db_env *env, struct loop *loop, unsigned threads);
 void db_readers_free(struct db_readers *r);
-void db_read(struct db_readers *r, struct db_job *job); /* loop thread */
+void db_read(struct db_readers *r, struct db_job *job);   /* loop thread */
 struct workers *db_readers_workers(struct db_readers *r); /* for work without a transaction */
 
 #endif

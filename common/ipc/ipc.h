@@ -65,11 +65,10 @@ void ipc_call_cancel(struct ipc_call *call); /* no callback will come */
 
 /* --- synchronous client ----------------------------------------------------------------------- */
 int ipc_sync_connect(const char *path, int timeout_ms, struct err *err); /* descriptor or -1 */
-int ipc_sync_send(int fd, uint16_t type, uint32_t id, struct span body, int timeout_ms,
-    struct err *err);
+int ipc_sync_send(
+    int fd, uint16_t type, uint32_t id, struct span body, int timeout_ms, struct err *err);
 /* buf is reset and holds the body that msg->body points to. */
-int ipc_sync_recv(
-    int fd, struct strbuf *buf, struct ipc_msg *msg, int timeout_ms, struct err *err);
+int ipc_sync_recv(int fd, struct strbuf *buf, struct ipc_msg *msg, int timeout_ms, struct err *err);
 
 /* --- hints: datagrams that may get lost ------------------------------------------------------- */
 struct hint_receiver;

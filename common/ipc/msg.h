@@ -11,11 +11,11 @@
 enum ipc_type {
 	IPC_ERROR = 1, /* body: ipc_error; answers any request */
 	/* authd, $RUN/auth.sock: asked by roles */
-	IPC_AUTH_LOGIN = 10,     /* ipc_login -> IPC_AUTH_RESULT */
-	IPC_AUTH_RESULT = 11,    /* ipc_login_result */
-	IPC_AUTH_RESOLVE = 12,   /* ipc_resolve -> IPC_AUTH_RESOLVED */
-	IPC_AUTH_RESOLVED = 13,  /* ipc_resolved */
-	IPC_AUTH_SENDER = 14,    /* ipc_sender -> IPC_AUTH_SENDER_RESULT */
+	IPC_AUTH_LOGIN = 10,         /* ipc_login -> IPC_AUTH_RESULT */
+	IPC_AUTH_RESULT = 11,        /* ipc_login_result */
+	IPC_AUTH_RESOLVE = 12,       /* ipc_resolve -> IPC_AUTH_RESOLVED */
+	IPC_AUTH_RESOLVED = 13,      /* ipc_resolved */
+	IPC_AUTH_SENDER = 14,        /* ipc_sender -> IPC_AUTH_SENDER_RESULT */
 	IPC_AUTH_SENDER_RESULT = 15, /* u8: 1 the account may use this address, 0 it may not */
 	/* administration: $RUN/admin.sock, $RUN/web.sock (authd) and $RUN/<daemon>.ctl */
 	IPC_ADMIN = 20,        /* ipc_admin -> any number of IPC_ADMIN_RECORD, then IPC_ADMIN_END */
@@ -40,19 +40,19 @@ struct ipc_login {
 
 enum ipc_login_status {
 	LOGIN_OK = 0,
-	LOGIN_FAILED = 1,   /* unknown, wrong, or disabled: never told apart */
-	LOGIN_TEMP = 2,     /* hash queue full or authd not ready: temporary failure */
+	LOGIN_FAILED = 1,    /* unknown, wrong, or disabled: never told apart */
+	LOGIN_TEMP = 2,      /* hash queue full or authd not ready: temporary failure */
 	LOGIN_THROTTLED = 3, /* too many failures: temporary failure, try later */
-	LOGIN_NOT_HERE = 4, /* right, but the account may not use this protocol */
+	LOGIN_NOT_HERE = 4,  /* right, but the account may not use this protocol */
 };
 
 struct ipc_login_result {
 	uint8_t status;
-	uint64_t account;       /* number, never reused */
-	struct span address;    /* canonical main address */
-	uint64_t quota_bytes;   /* 0: none */
+	uint64_t account;     /* number, never reused */
+	struct span address;  /* canonical main address */
+	uint64_t quota_bytes; /* 0: none */
 	uint64_t quota_messages;
-	struct span text;       /* for the log and the reply of a temporary failure */
+	struct span text; /* for the log and the reply of a temporary failure */
 };
 
 /* "May this address receive, and who gets it?" Asked at RCPT and again at delivery. */
@@ -61,9 +61,9 @@ struct ipc_resolve {
 };
 
 enum ipc_resolve_status {
-	RESOLVE_LOCAL = 0,   /* accounts[] */
-	RESOLVE_REMOTE = 1,  /* the domain is not ours */
-	RESOLVE_UNKNOWN = 2, /* our domain, no such user: 550 5.1.1 */
+	RESOLVE_LOCAL = 0,      /* accounts[] */
+	RESOLVE_REMOTE = 1,     /* the domain is not ours */
+	RESOLVE_UNKNOWN = 2,    /* our domain, no such user: 550 5.1.1 */
 	RESOLVE_OVER_QUOTA = 3, /* 452 4.2.2 */
 	RESOLVE_TEMP = 4,
 };
@@ -80,7 +80,7 @@ struct ipc_target {
 
 struct ipc_resolved {
 	uint8_t status;
-	uint32_t count; /* of targets, at most IPC_RESOLVE_MAX */
+	uint32_t count;     /* of targets, at most IPC_RESOLVE_MAX */
 	struct dec targets; /* read one after the other with ipc_target_next */
 };
 
@@ -95,7 +95,7 @@ struct ipc_sender {
  */
 #define IPC_ADMIN_WORDS 64
 struct ipc_admin {
-	struct span token; /* web session token; empty on admin.sock (peer credentials count) */
+	struct span token;  /* web session token; empty on admin.sock (peer credentials count) */
 	struct span client; /* address of the browser, for audit and throttling; may be empty */
 	struct span secret;
 	uint32_t count;
@@ -107,9 +107,9 @@ enum ipc_value_type { IPC_TEXT = 0, IPC_NUMBER = 1, IPC_BOOL = 2, IPC_BYTES = 3,
 
 struct ipc_value {
 	struct span name;
-	uint8_t type; /* enum ipc_value_type */
-	struct span text;  /* IPC_TEXT */
-	uint64_t number;   /* the others; IPC_TIME is seconds since 1970, 0 never */
+	uint8_t type;     /* enum ipc_value_type */
+	struct span text; /* IPC_TEXT */
+	uint64_t number;  /* the others; IPC_TIME is seconds since 1970, 0 never */
 };
 
 void ipc_enc_error(struct strbuf *b, const struct ipc_error *m);

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 
 struct net_addr {
-	sa_family_t family; /* AF_INET, AF_INET6, AF_UNIX (then no bytes, no port) */
+	sa_family_t family;   /* AF_INET, AF_INET6, AF_UNIX (then no bytes, no port) */
 	unsigned char ip[16]; /* 4 or 16 bytes */
 	uint16_t port;
 };

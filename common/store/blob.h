@@ -22,12 +22,12 @@ void blob_dir_close(struct blob_dir *d);
 /* What a row keeps about a body. */
 struct blob {
 	bool is_file;
-	uint8_t codec;        /* 1 zstd */
-	uint64_t size;        /* bytes of the message as received */
-	uint64_t stored;      /* compressed bytes */
-	unsigned char sum[32]; /* SHA-256 of the stored bytes */
+	uint8_t codec;                 /* 1 zstd */
+	uint64_t size;                 /* bytes of the message as received */
+	uint64_t stored;               /* compressed bytes */
+	unsigned char sum[32];         /* SHA-256 of the stored bytes */
 	unsigned char id[BLOB_ID_LEN]; /* is_file */
-	struct span data;     /* !is_file: the frame; owned by who filled it */
+	struct span data;              /* !is_file: the frame; owned by who filled it */
 };
 
 /* Encodes all but data (object row); blob_decode leaves data empty. Total. */
@@ -53,8 +53,8 @@ void blob_writer_free(struct blob_writer *w);
 struct blob_reader;
 
 /* Opens the file, or copies the inline frame (so that no transaction is needed later). */
-int blob_open(struct blob_dir *d, const struct blob *blob, struct blob_reader **out,
-    struct err *err);
+int blob_open(
+    struct blob_dir *d, const struct blob *blob, struct blob_reader **out, struct err *err);
 /* The next decompressed bytes, at most cap; *n 0 at the end. ERR_CORRUPT if length or checksum is
  * wrong (the checksum is known only at the end). */
 int blob_read(struct blob_reader *r, void *buf, size_t cap, size_t *n, struct err *err);
@@ -62,13 +62,13 @@ int blob_skip(struct blob_reader *r, uint64_t bytes, struct err *err);
 uint64_t blob_position(const struct blob_reader *r);
 void blob_reader_free(struct blob_reader *r);
 /* The whole body, if it is at most max: ERR_LIMIT otherwise. */
-int blob_read_all(struct blob_dir *d, const struct blob *blob, struct strbuf *out, size_t max,
-    struct err *err);
+int blob_read_all(
+    struct blob_dir *d, const struct blob *blob, struct strbuf *out, size_t max, struct err *err);
 
 int blob_unlink(struct blob_dir *d, const unsigned char id[BLOB_ID_LEN], struct err *err);
 /* Copies a file body into another folder tree (queue to store, account to account): a new id,
  * flushed. copy_file_range where possible. */
-int blob_copy(struct blob_dir *from, const struct blob *src, struct blob_dir *to,
-    struct blob *dst, struct err *err);
+int blob_copy(struct blob_dir *from, const struct blob *src, struct blob_dir *to, struct blob *dst,
+    struct err *err);
 
 #endif

@@ -9,9 +9,9 @@
 #include "common/mail/mime.h"
 
 struct cache {
-	struct span tree;       /* mime_tree_decode */
-	struct span envelope;   /* IMAP ENVELOPE text, parentheses included */
-	uint64_t header_size;   /* bytes of the top header block with its empty line */
+	struct span tree;     /* mime_tree_decode */
+	struct span envelope; /* IMAP ENVELOPE text, parentheses included */
+	uint64_t header_size; /* bytes of the top header block with its empty line */
 };
 
 /* header: the message's top header block. */

@@ -21,15 +21,14 @@ struct intake_options {
 };
 
 struct intake_result {
-	struct blob blob;   /* blob.data points into the intake */
-	struct span cache;  /* want_mime: the cache row (store/cache.h); points into the intake */
+	struct blob blob;  /* blob.data points into the intake */
+	struct span cache; /* want_mime: the cache row (store/cache.h); points into the intake */
 	uint64_t size;
 	struct span message_id; /* want_mime: the Message-ID field's value, or empty */
 };
 
 /* on_ready comes when intake_is_full has become false again. */
-struct intake *intake_new(
-    const struct intake_options *opt, void (*on_ready)(void *arg), void *arg);
+struct intake *intake_new(const struct intake_options *opt, void (*on_ready)(void *arg), void *arg);
 void intake_feed(struct intake *in, struct span data); /* copies */
 /* More than 256 KiB wait for the workers: pause the connection until on_ready. */
 bool intake_is_full(const struct intake *in);

@@ -107,8 +107,8 @@ struct store_mailbox {
 	uint32_t special_use;
 	uint32_t recent_uid; /* messages from this UID on have not been claimed as \Recent */
 	bool is_subscribed;
-	bool is_noselect;    /* only a level of the hierarchy */
-	bool has_children;   /* set by list, find and get */
+	bool is_noselect;  /* only a level of the hierarchy */
+	bool has_children; /* set by list, find and get */
 	uint64_t modseq_created;
 };
 
@@ -117,8 +117,8 @@ struct store_mailbox {
 int store_name_check(struct span name, char *out, struct err *err);
 int store_mailbox_find(struct db_txn *txn, uint64_t account, struct span name,
     struct store_mailbox *mb, struct err *err);
-int store_mailbox_get(struct db_txn *txn, uint64_t account, uint64_t id,
-    struct store_mailbox *mb, struct err *err);
+int store_mailbox_get(
+    struct db_txn *txn, uint64_t account, uint64_t id, struct store_mailbox *mb, struct err *err);
 /* In name order (INBOX where its name sorts); *list is mem_free'd by the caller. */
 int store_mailbox_list(struct db_txn *txn, uint64_t account, struct store_mailbox **list,
     size_t *count, struct err *err);
@@ -130,8 +130,8 @@ int store_mailbox_create(struct db_txn *txn, uint64_t account, struct span name,
 int store_mailbox_delete(struct db_txn *txn, uint64_t account, struct span name, struct err *err);
 /* Children move too; INBOX: its messages move to a new mailbox (RFC 3501 6.3.5). Names below the
  * new place must be free. */
-int store_mailbox_rename(struct db_txn *txn, uint64_t account, struct span from, struct span to,
-    struct err *err);
+int store_mailbox_rename(
+    struct db_txn *txn, uint64_t account, struct span from, struct span to, struct err *err);
 int store_mailbox_subscribe(
     struct db_txn *txn, uint64_t account, struct span name, bool on, struct err *err);
 /* Subscriptions to names that do not exist are kept as well: listed by this one. */
@@ -152,7 +152,7 @@ struct store_message {
 	uint64_t keywords; /* bit n: the mailbox's keyword n */
 	uint64_t modseq;
 	uint64_t object;
-	uint64_t size; /* RFC822.SIZE */
+	uint64_t size;                  /* RFC822.SIZE */
 	int64_t internaldate, savedate; /* seconds since 1970 */
 };
 
@@ -177,13 +177,13 @@ void store_snapshot_unref(struct store_snapshot *s); /* NULL is fine; any thread
 size_t store_snapshot_search(const struct store_snapshot *s, uint32_t uid);
 
 /* The body of an object. blob->data points into the map: open or copy it inside the transaction.*/
-int store_object_blob(struct db_txn *txn, uint64_t account, uint64_t object, struct blob *blob,
-    struct err *err);
+int store_object_blob(
+    struct db_txn *txn, uint64_t account, uint64_t object, struct blob *blob, struct err *err);
 /* The cache row (store/cache.h); ERR_NOT_FOUND if it must be rebuilt from the body. */
-int store_object_cache(struct db_txn *txn, uint64_t account, uint64_t object, struct span *row,
-    struct err *err);
-int store_object_cache_put(struct db_txn *txn, uint64_t account, uint64_t object,
-    struct span row, struct err *err);
+int store_object_cache(
+    struct db_txn *txn, uint64_t account, uint64_t object, struct span *row, struct err *err);
+int store_object_cache_put(
+    struct db_txn *txn, uint64_t account, uint64_t object, struct span row, struct err *err);
 
 struct store_append {
 	uint32_t flags;
@@ -229,9 +229,8 @@ int store_flags_change(struct db_txn *txn, uint64_t account, uint64_t mailbox,
     const struct uidset *uids, const struct store_flags_change *ch, struct uidset *failed,
     uint64_t *modseq, struct err *err);
 /* uids NULL: all with \Deleted; only_deleted: of uids, those with \Deleted (UID EXPUNGE). */
-int store_expunge(struct db_txn *txn, uint64_t account, uint64_t mailbox,
-    const struct uidset *uids, bool only_deleted, struct uidset *gone, uint64_t *modseq,
-    struct err *err);
+int store_expunge(struct db_txn *txn, uint64_t account, uint64_t mailbox, const struct uidset *uids,
+    bool only_deleted, struct uidset *gone, uint64_t *modseq, struct err *err);
 /* from[i] became to[i]; ascending. is_move expunges the sources in the same transaction. */
 struct store_copied {
 	uint32_t uidvalidity;
@@ -241,7 +240,7 @@ int store_copy(struct db_txn *txn, uint64_t account, uint64_t mailbox, const str
     uint64_t target, bool is_move, const struct store_limits *limits, struct store_copied *res,
     struct err *err);
 /* Claims \Recent: the caller's session shows messages from *first on as \Recent, nobody else. */
-int store_recent_claim(struct db_txn *txn, uint64_t account, uint64_t mailbox, uint32_t *first,
-    struct err *err);
+int store_recent_claim(
+    struct db_txn *txn, uint64_t account, uint64_t mailbox, uint32_t *first, struct err *err);
 
 #endif

@@ -1,0 +1,97 @@
+/*
+ * Settings. One table (settings.def) says what exists. Values come, the later winning, from the
+ * defaults, <state>/settings.conf (written by authd for the admin), and mailstead.conf (the
+ * administrator's file). Lines are "name = value"; '#' begins a comment at the start of a line or
+ * after white space; a value may stand in double quotes. An unknown name, a value out of range, a
+ * duplicate name or a malformed line is an error that names file, line, what was found and what was
+ * expected.
+ *
+ * A struct config is immutable and reference-counted (atomically): sessions keep theirs.
+ */
+#ifndef MS_CONFIG_CONFIG_H
+#define MS_CONFIG_CONFIG_H
+
+#include "common/base/err.h"
+#include "common/base/strbuf.h"
+
+enum setting {
+#define SETTING(id, name, type, min, max, def, apply, help) SET_##id,
+#define LISTENER_SETTING(id, key, type, min, max, def, help)
+#include "common/config/settings.def"
+#undef SETTING
+#undef LISTENER_SETTING
+	SET_COUNT
+};
+
+enum listener_role { ROLE_SMTP, ROLE_SUBMISSION, ROLE_IMAP, ROLE_POP3, ROLE_COUNT };
+enum tls_stance { TLS_NONE, TLS_OFFERED, TLS_REQUIRED, TLS_IMPLICIT };
+
+struct config_listener {
+	char name[33];
+	bool enabled;
+	enum listener_role role;
+	char address[65]; /* "*": all, IPv6 and IPv4 */
+	uint16_t port;
+	enum tls_stance tls;
+	bool auth, login_without_tls;
+	char certificate[65];
+	char hostname[256]; /* never empty: server.hostname if none was given */
+};
+
+struct config;
+
+/*
+ * The built-in listeners, each of which a file can change or switch off: smtp 25 (offered, no
+ * auth), submission 587 (required), submissions 465 (implicit), submission-alt 2525 (required),
+ * imap 143 (offered), imaps 993 (implicit), pop3 110 (offered), pop3s 995 (implicit).
+ */
+int config_load(const char *path, struct config **out, struct err *err);
+/* For tests: from text instead of a file, no settings.conf. */
+int config_parse(struct span text, struct config **out, struct err *err);
+struct config *config_ref(struct config *c);
+void config_unref(struct config *c);
+
+uint64_t config_u64(const struct config *c, enum setting s); /* NUMBER, SIZE, SECONDS, BOOL */
+bool config_bool(const struct config *c, enum setting s);
+const char *config_str(const struct config *c, enum setting s); /* TEXT, PATH, HOST, WORD */
+
+size_t config_listener_count(const struct config *c);
+const struct config_listener *config_listener(const struct config *c, size_t i);
+const char *listener_role_name(enum listener_role r);
+const char *tls_stance_name(enum tls_stance t);
+
+/* <paths.run>/<name>, <paths.state>/<name>: into out; fails when it does not fit. */
+#define CONFIG_PATH_MAX 512
+int config_run_path(
+    const struct config *c, const char *name, char out[CONFIG_PATH_MAX], struct err *err);
+int config_state_path(
+    const struct config *c, const char *name, char out[CONFIG_PATH_MAX], struct err *err);
+const char *config_path(const struct config *c); /* of mailstead.conf */
+
+/* --- for the admin: names and values as text -------------------------------------------------- */
+struct config_value {
+	const char *name; /* full: "smtp.message_size_max", "listener.smtp.port" */
+	const char *value;
+	const char *type;
+	const char *help;
+	const char *origin; /* "default", or the file's path */
+	unsigned line;      /* in the file; 0 for a default */
+	bool is_restart;    /* takes effect when the processes start again */
+};
+
+/* Calls fn for every setting and every listener's every key, in table order. */
+void config_each(
+    const struct config *c, void (*fn)(void *arg, const struct config_value *v), void *arg);
+/* Checks one name and value on their own. */
+int config_check(struct span name, struct span value, struct err *err);
+/*
+ * The text of settings.conf with name set to value (or removed when value.p is NULL), validated
+ * together with the administrator's file: ERR_DENIED when mailstead.conf sets the same name (the
+ * text says file and line), ERR_INVALID when the whole would not load.
+ */
+int config_edit(const struct config *c, struct span name, struct span value, struct strbuf *text,
+    struct err *err);
+/* Every setting with help and default, commented out: etc/mailstead.conf. */
+void config_sample(struct strbuf *out);
+
+#endif

@@ -1,0 +1,87 @@
+/*
+ * The life of a role: a program that serves one part of the appliance. role_main reads the
+ * configuration, opens the log, makes the loop, binds its listeners and its control socket
+ * <run>/<name>.ctl, starts the role, says "ready", and runs until it is told to stop: SIGTERM
+ * drains (listeners close, sessions finish), a second one ends at once; SIGHUP loads the
+ * configuration again and keeps the old one if the new one does not load.
+ *
+ * Exit status: 0 stopped as asked, 1 wrong configuration or a port that cannot be bound (one line
+ * says file, line, found, expected), 70 broken invariant, 71 no memory, 74 I/O error of the store.
+ */
+#ifndef MS_DAEMON_ROLE_H
+#define MS_DAEMON_ROLE_H
+
+#include "common/config/config.h"
+#include "common/event/loop.h"
+#include "common/ipc/ipc.h"
+#include "common/ipc/msg.h"
+#include "common/net/addr.h"
+#include "common/net/limits.h"
+#include "common/net/tls.h"
+
+struct role;
+struct role_listener;
+
+/* A running command of the admin plane. Records, then one end. Loop thread. */
+struct admin_request {
+	struct ipc_server *server;
+	struct ipc_peer peer;
+	uint32_t id;
+};
+
+void admin_record(const struct admin_request *rq, const struct strbuf *record);
+void admin_end(const struct admin_request *rq, enum err_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+struct role_ops {
+	const char *name;       /* "smtpd-receive": log name and control socket */
+	unsigned roles;         /* 1u << enum listener_role, of the listeners it serves */
+	const char *full_reply; /* to a client for which no descriptor is left, with CRLF */
+	/* Opens what the role needs. The listeners accept only after it returned 0. */
+	int (*start)(struct role *r, struct err *err);
+	/* Owns fd. The connection was counted in r->limits: role_connection_gone when it ends. When
+	 * a limit was reached on_refuse is called instead (send the protocol's refusal, then
+	 * close); it is not counted then. */
+	void (*on_accept)(
+	    struct role *r, struct role_listener *l, int fd, const struct net_addr *peer);
+	void (*on_refuse)(struct role *r, struct role_listener *l, int fd,
+	    const struct net_addr *peer, const struct err *why);
+	/* r->cfg is the new configuration. May be NULL. */
+	void (*on_reload)(struct role *r);
+	/* Finish sessions, then call role_finished. The process ends 30 s later all the same. */
+	void (*on_drain)(struct role *r);
+	/* After the loop ended: close what start opened. May be NULL. */
+	void (*stop)(struct role *r);
+	/* Verbs of its own ("queue" ...). "status" is answered by the frame, which asks status for
+	 * more values. May be NULL. */
+	void (*on_admin)(
+	    struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq);
+	void (*status)(struct role *r, struct strbuf *record); /* ipc_rec_* values; may be NULL */
+};
+
+struct role_listener {
+	const struct config_listener *cfg; /* of r->cfg; replaced at reload */
+	struct tls_context *tls;           /* NULL with TLS_NONE */
+	uint64_t accepted, current;
+	struct net_addr addr; /* bound */
+};
+
+struct role {
+	const struct role_ops *ops;
+	struct loop *loop;
+	struct config *cfg;
+	struct ipc_client *authd;
+	struct limits *limits;
+	bool is_draining;
+	void *ctx; /* the role's own */
+};
+
+int role_main(int argc, char **argv, const struct role_ops *ops);
+void role_connection_gone(struct role *r, struct role_listener *l, const struct net_addr *peer);
+void role_finished(struct role *r);
+/* An unrecoverable fault (failed sync): log, stop acknowledging, exit with status 74. */
+_Noreturn void role_fail(struct role *r, const struct err *err);
+/* A short random id for a session, as in the log: 16 hex digits and a NUL. */
+void role_session_id(char out[17]);
+
+#endif
