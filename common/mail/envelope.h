@@ -1,0 +1,22 @@
+/* IMAP's ENVELOPE (RFC 3501 section 7.4.2) and the message ids of a header (RFC 5322 3.6.4). */
+#ifndef MS_MAIL_ENVELOPE_H
+#define MS_MAIL_ENVELOPE_H
+
+#include "common/mail/header.h"
+
+/*
+ * Appends "(date subject from sender reply-to to cc bcc in-reply-to message-id)" for a header (a
+ * whole message will do). sender and reply-to default to from. Of a repeated field the first
+ * counts, of To, Cc and Bcc all. False once out is full. Linear time.
+ */
+bool mail_envelope_write(struct strbuf *out, struct span header);
+/* The envelope of a message without any field. */
+bool mail_envelope_write_empty(struct strbuf *out);
+
+/* Takes the next "<id>" of a Message-ID, In-Reply-To or References value; id is without brackets,
+ * still as written. False if there is none left. */
+bool mail_msgid_next(struct span *value, struct span *id);
+/* The message id of a header, without brackets; an empty span if there is none. */
+struct span mail_msgid_of(struct span header);
+
+#endif
