@@ -62,7 +62,7 @@ DIRS_webadmin := webadmin
 # Shared libraries a program may need; --as-needed drops the rest.
 PKGS := libssl libcrypto libevent_core libevent_pthreads libzstd libargon2 libidn2 libutf8proc
 # lmdb has a pkg-config file on Debian, but not everywhere.
-EXTLIBS = $(shell $(PKG_CONFIG) --libs openssl libevent_core libevent_pthreads libzstd libargon2) -llmdb
+EXTLIBS = $(shell $(PKG_CONFIG) --libs openssl libevent_core libevent_pthreads libzstd libargon2 libutf8proc) -llmdb
 
 COMMON_LIBS := $(foreach d,$(COMMON),$(if $(wildcard common/$(d)/*.c),$(BUILD)/lib/common-$(d).a))
 BINS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(firstword $(DIRS_$(p)))/main.c),$(BUILD)/bin/$(p)))
@@ -112,8 +112,42 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(COMMON_LIBS) $(FOLDER_LIBS
 check-unit: $(UNIT)
 	@$(PYTHON) tests/support/run_unit.py $(UNIT)
 
-.PHONY: format format-check
+# --- checks over sockets: MS_BUILD tells the tests which build to run ---------------------------
+PYTEST = MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider -n 4 --dist loadfile
+.PHONY: check check-protocol check-e2e asan
+check: check-unit check-protocol check-e2e
+check-protocol: all
+	$(PYTEST) tests/protocol
+check-e2e: all
+	$(PYTEST) tests/e2e
+# Unit and protocol tests again, with the address and undefined behaviour sanitizers.
+asan:
+	$(MAKE) BUILD=build/asan SAN=address,undefined check-unit check-protocol
+
+# --- checks of the source ----------------------------------------------------------------------
 SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+PRODUCT_C = $(shell git ls-files -co --exclude-standard 'common/*.c' 'smtpd/*.c' 'imapd/*.c' \
+	'pop3d/*.c' 'webadmin/*.c')
+.PHONY: lint tidy cppcheck analyzer deps-check source-check format format-check
+lint: source-check cppcheck tidy analyzer
+source-check:
+	$(PYTHON) tests/support/source_check.py
+deps-check:
+	$(PYTHON) tests/support/deps_check.py
+cppcheck:
+	cppcheck --std=c11 --enable=warning,portability --inline-suppr --quiet --error-exitcode=1 \
+		--suppress=missingIncludeSystem -D_GNU_SOURCE -j 2 -I. $(PRODUCT_C)
+# One stamp per file, so that only what changed is looked at again.
+$(BUILD)/tidy/%.ok: %.c .clang-tidy
+	@mkdir -p $(@D)
+	@clang-tidy --quiet $< -- -std=c17 $(BASE_CPPFLAGS) 2>$@.log || { cat $@.log; exit 1; }
+	@touch $@
+tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(PRODUCT_C))
+$(BUILD)/analyzer/%.ok: %.c
+	@mkdir -p $(@D)
+	gcc -std=c17 -O1 -fanalyzer -Werror $(BASE_CPPFLAGS) -pthread -c -o /dev/null $<
+	@touch $@
+analyzer: $(patsubst %.c,$(BUILD)/analyzer/%.ok,$(PRODUCT_C))
 format:
 	clang-format -i $(SOURCES)
 format-check:
