@@ -28,7 +28,11 @@ datadir ?= $(prefix)/share
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla \
 	-Wpointer-arith -Wundef -Wwrite-strings -Wno-unused-parameter -Werror
 HARDEN := -O2 -g -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection \
-	-ftrivial-auto-var-init=zero -fPIE
+	-fPIE
+# clang 14 wants a second option that says it will go away; gcc and later clangs just take it.
+ifeq ($(shell $(CC) -ftrivial-auto-var-init=zero -fsyntax-only -x c /dev/null 2>&1),)
+HARDEN += -ftrivial-auto-var-init=zero
+endif
 MACHINE := $(shell $(CC) -dumpmachine)
 ifneq ($(filter x86_64%,$(MACHINE)),)
 HARDEN += -fcf-protection=full
