@@ -67,7 +67,8 @@ bool session_login_allowed(const struct session *s)
 }
 
 /* Half an answer must not stay in a client that waits for it: answers are short, conn flushes. */
-static void reply(struct session *s, const char *status, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void reply(
+    struct session *s, const char *status, const char *fmt, va_list ap)
 {
 	struct strbuf b;
 

@@ -159,7 +159,8 @@ uint64_t dec_varint(struct dec *d)
 	for (unsigned shift = 0; shift < 70; shift += 7) {
 		uint8_t byte = dec_u8(d);
 
-		/* The tenth byte holds one bit; a last byte of zero is a longer form than needed. */
+		/* The tenth byte holds one bit; a last byte of zero is a longer form than needed.
+		 */
 		if (d->bad || (shift == 63 && byte > 1) || (shift > 0 && byte == 0))
 			break;
 		v |= (uint64_t)(byte & 0x7f) << shift;

@@ -22,7 +22,7 @@ static void trim_partial(char *text)
 	}
 }
 
-static void format(struct err *e, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void format(struct err *e, const char *fmt, va_list ap)
 {
 	int n = vsnprintf(e->text, sizeof(e->text), fmt, ap);
 

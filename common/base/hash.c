@@ -79,7 +79,8 @@ uint64_t hash_siphash(const unsigned char key[16], struct span data)
 
 	for (size_t i = 0; i < whole; i += 8)
 		sip_word(&s, load_le(p + i, 8));
-	sip_word(&s, (uint64_t)data.n << 56 | (data.n > whole ? load_le(p + whole, data.n - whole) : 0));
+	sip_word(
+	    &s, (uint64_t)data.n << 56 | (data.n > whole ? load_le(p + whole, data.n - whole) : 0));
 	s.v2 ^= 0xff;
 	sip_rounds(&s, 4);
 	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;

@@ -28,7 +28,8 @@ bool strbuf_add_str(struct strbuf *b, const char *s);
 bool strbuf_add_chr(struct strbuf *b, char c);
 bool strbuf_add_u64(struct strbuf *b, uint64_t v);
 bool strbuf_addf(struct strbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-bool strbuf_vaddf(struct strbuf *b, const char *fmt, va_list ap);
+bool strbuf_vaddf(struct strbuf *b, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0)));
 /* Room for n more bytes at .p + .n (NULL if over the limit); strbuf_added says how many came. */
 char *strbuf_room(struct strbuf *b, size_t n);
 void strbuf_added(struct strbuf *b, size_t n);
