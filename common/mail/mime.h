@@ -7,6 +7,7 @@
 #ifndef MS_MAIL_MIME_H
 #define MS_MAIL_MIME_H
 
+#include "common/base/arena.h"
 #include "common/base/err.h"
 #include "common/base/strbuf.h"
 #include "common/mail/header.h"
@@ -20,7 +21,7 @@
 
 enum mime_flag {
 	MIME_MULTIPART = 1, /* children are its parts */
-	MIME_MESSAGE = 2,   /* message/rfc822 or message/global; its one child is the message */
+	MIME_MESSAGE = 2,   /* message/rfc822; its one child is the message */
 	MIME_TEXT = 4,      /* text/...: has a line count in BODYSTRUCTURE */
 	MIME_DEFAULT = 8,   /* no usable Content-Type: type and subtype are the default */
 	MIME_OPAQUE = 16,   /* not looked into because of a limit or a missing boundary */
@@ -54,7 +55,7 @@ struct mime_tree {
 	struct mime_param *params;
 	uint32_t param_count;
 	uint64_t size;     /* bytes of the message */
-	char *text;        /* what the spans point into */
+	struct arena text; /* what the spans point into */
 	bool is_truncated; /* some limit was reached */
 };
 
