@@ -55,7 +55,7 @@ ALL_LDFLAGS = $(LDHARDEN) -pthread $(LDFLAGS)
 # behind `make deps-check` (tests/support/deps_check.py) says so for every folder of the tree.
 COMMON := base crypto log event mail net dns ipc config sasl db store daemon
 # program = folder of its main.c : other source folders : where it is installed
-PROGRAMS := authd smtpd-receive smtpd-local imapd-worker pop3d-worker mailsteadctl webadmin
+PROGRAMS := authd smtpd-receive smtpd-local imapd-worker pop3d-worker mailsteadctl webadmin web-server
 DIRS_authd := common/authd
 DIRS_smtpd-receive := smtpd/receive smtpd/queue
 DIRS_smtpd-local := smtpd/local smtpd/queue
@@ -63,6 +63,7 @@ DIRS_imapd-worker := imapd
 DIRS_pop3d-worker := pop3d
 DIRS_mailsteadctl := common/ctl
 DIRS_webadmin := webadmin
+DIRS_web-server := webadmin/server
 # Shared libraries a program may need; --as-needed drops the rest.
 PKGS := libssl libcrypto libevent_core libevent_pthreads libzstd libargon2 libidn2 libutf8proc
 # lmdb has a pkg-config file on Debian, but not everywhere.

@@ -14,6 +14,7 @@ ONLY = {
     "common/db": ["base", "log", "event"],
     "common/ctl": ["base", "log", "event", "ipc", "config", "daemon"],
     "webadmin": ["base", "ipc", "config"],
+    "webadmin/server": ["base", "config"],
 }
 PROGRAM_FOLDERS = {
     "common/authd": ["common/authd"],
@@ -24,6 +25,7 @@ PROGRAM_FOLDERS = {
     "imapd": ["imapd"],
     "pop3d": ["pop3d"],
     "webadmin": ["webadmin"],
+    "webadmin/server": ["webadmin/server"],
 }
 # System header (regular expression) -> the only places that may include it.
 SYSTEM = [
