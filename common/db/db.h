@@ -48,6 +48,9 @@ struct db_options {
 int db_env_open(const struct db_options *opt, struct db_env **out, struct err *err);
 void db_env_close(struct db_env *env);        /* writer and readers must have been freed */
 uint64_t db_env_last_txn(struct db_env *env); /* any thread; cheap */
+/* How many of those were committed by other processes (up to a constant): it changes when they
+ * write. False if this process is committing just now, the number may be one off then. */
+bool db_env_foreign(struct db_env *env, uint64_t *count);
 struct db_stat {
 	uint64_t map_bytes, file_bytes, used_pages, free_pages, page_size, entries, depth, last_txn;
 	unsigned readers, max_readers;
