@@ -90,9 +90,11 @@ static int read_angle(struct reader *r)
 	if (r->lex.in.p[0] != '>') {
 		at = r->text->n;
 		ret = mail_lex_local(&r->lex, r->text);
-		if (ret <= 0)
+		if (ret < 0)
 			return -1;
 		r->local = piece_from(r->text, at);
+		if (ret == 0)
+			return -1;
 		if (r->lex.in.p[0] == '@') {
 			at = r->text->n;
 			ret = mail_lex_domain(&r->lex, r->text);

@@ -139,27 +139,30 @@ int mail_lex_phrase(struct mail_lex *lex, struct strbuf *out)
 	}
 }
 
-/* Dots may stand anywhere: real addresses have them doubled and at the end. */
+/* Words joined by dots. Dots may stand anywhere: real addresses have them doubled and at the end.
+ */
 int mail_lex_local(struct mail_lex *lex, struct strbuf *out)
 {
-	size_t start = out->n;
+	bool is_empty = true, after_dot = true;
 	int ret = 1;
 
-	if (lex->in.n && lex->in.p[0] == '"')
-		ret = mail_lex_quoted(lex, out);
 	while (ret > 0) {
-		size_t n = take_run(lex, out, true);
+		if (lex->in.n && lex->in.p[0] == '"' && after_dot) {
+			ret = mail_lex_quoted(lex, out);
+			after_dot = false;
+		} else {
+			size_t start = out->n;
 
-		ret = mail_lex_cfws(lex);
-		if (!n)
-			break;
-		/* White space only around dots: "a b" is not one local part. */
-		if (ret > 0 && lex->in.p[0] != '.' && out->p[out->n ? out->n - 1 : 0] != '.')
-			break;
+			/* White space only around dots: "a b" is not one local part. */
+			if (!lex->in.n || (lex->in.p[0] != '.' && !after_dot) ||
+			    !take_run(lex, out, true))
+				break;
+			after_dot = out->n > start && out->p[out->n - 1] == '.';
+			ret = mail_lex_cfws(lex);
+		}
+		is_empty = false;
 	}
-	if (ret >= 0 && out->n == start && !out->failed)
-		return -1;
-	return ret;
+	return is_empty ? -1 : ret;
 }
 
 int mail_lex_domain(struct mail_lex *lex, struct strbuf *out)

@@ -138,8 +138,8 @@ static void close_parts(struct mime_parser *p, uint32_t stop, uint64_t end, uint
 	while (p->cur != stop) {
 		struct mime_part *part = &p->tree->parts[p->cur];
 
-		part->body_size = end > part->body_at ? end - part->body_at : 0;
-		part->body_lines = lines > part->body_lines ? lines - part->body_lines : 0;
+		part->body_size = end - part->body_at;
+		part->body_lines = lines - part->body_lines;
 		p->cur = part->parent;
 		p->steps++;
 	}
@@ -176,7 +176,7 @@ static void take_boundary(struct mime_parser *p, uint64_t text_end, uint64_t nex
 	struct span text = span_from(strbuf_span(&p->line), 2);
 	struct level *l;
 	size_t i = 0;
-	bool is_last;
+	bool is_last, has_body;
 
 	if (!p->line_is_kept || p->line.n < 2 ||
 	    !find_level(p, text, text_end - p->line_at - 2, &i))
@@ -191,7 +191,9 @@ static void take_boundary(struct mime_parser *p, uint64_t text_end, uint64_t nex
 		p->tree->is_truncated = true;
 		return;
 	}
-	close_parts(p, l->part, p->before_at, p->lines - 1);
+	/* The line end before a boundary belongs to it, but not if it ends a header. */
+	has_body = p->tree->parts[p->cur].body_at < p->line_at;
+	close_parts(p, l->part, has_body ? p->before_at : p->line_at, p->lines - has_body);
 	p->level_count = is_last ? i : i + 1;
 	strbuf_truncate(&p->boundaries, is_last ? l->at : l->at + l->n);
 	if (!is_last)

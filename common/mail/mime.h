@@ -24,11 +24,11 @@ enum mime_flag {
 	MIME_MESSAGE = 2,   /* message/rfc822; its one child is the message */
 	MIME_TEXT = 4,      /* text/...: has a line count in BODYSTRUCTURE */
 	MIME_DEFAULT = 8,   /* no usable Content-Type: type and subtype are the default */
-	MIME_OPAQUE = 16,   /* not looked into because of a limit or a missing boundary */
+	MIME_OPAQUE = 16,   /* not looked into: limit reached, or no boundary */
 };
 
 struct mime_param {
-	struct span name, value; /* value without quotes; RFC 2231 names as written ("title*0*") */
+	struct span name, value; /* value without quotes; RFC 2231 continuations joined */
 };
 
 struct mime_part {

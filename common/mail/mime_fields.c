@@ -5,23 +5,6 @@
 #include "common/mail/mime_int.h"
 #include "common/mail/words.h"
 
-#include <string.h>
-
-/* Copies s to the tree; NULL and is_truncated once the tree's text is full. */
-static struct span keep(struct mime_tree *t, struct span s)
-{
-	struct span copy = {NULL, 0};
-
-	if (!s.n)
-		return span_of("");
-	if (s.n > MIME_TEXT_MAX || t->text.used > MIME_TEXT_MAX - s.n ||
-	    !arena_copy(&t->text, s, &copy)) {
-		t->is_truncated = true;
-		return (struct span){NULL, 0};
-	}
-	return copy;
-}
-
 static struct span keep_unfolded(struct mime_tree *t, struct span value)
 {
 	struct strbuf text;
@@ -29,25 +12,9 @@ static struct span keep_unfolded(struct mime_tree *t, struct span value)
 
 	strbuf_init(&text, value.n);
 	mail_header_unfold(&text, value);
-	kept = keep(t, strbuf_span(&text));
+	kept = mime_tree_keep(t, strbuf_span(&text));
 	strbuf_clear(&text);
 	return kept;
-}
-
-static void read_params(struct mime_tree *t, struct mime_value *v, uint32_t *first, uint32_t *count)
-{
-	struct mime_param got;
-
-	*first = t->param_count;
-	*count = 0;
-	while (*count < MIME_PARAMS_MAX && mime_value_next(v, &got)) {
-		struct mime_param kept = {keep(t, got.name), keep(t, got.value)};
-
-		if (!kept.name.p || !kept.value.p)
-			break;
-		*mime_tree_add_param(t) = kept;
-		++*count;
-	}
 }
 
 static void read_type(struct mime_tree *t, struct mime_part *part, struct span value)
@@ -58,12 +25,13 @@ static void read_type(struct mime_tree *t, struct mime_part *part, struct span v
 	mime_value_init(&v, value);
 	token = mime_value_token(&v);
 	if (token.n && token.p[0] != '/' && span_split(&token, '/', &type)) {
-		part->type = keep(t, type);
-		part->subtype = keep(t, token.p ? token : span_of(""));
+		part->type = mime_tree_keep(t, type);
+		part->subtype = mime_tree_keep(t, token);
 	}
-	if (part->type.p && part->subtype.p) {
+	/* RFC 2045 section 5.2: what is no type counts as none. */
+	if (part->type.n && part->subtype.n) {
 		part->flags &= (uint16_t)~MIME_DEFAULT;
-		read_params(t, &v, &part->param, &part->param_count);
+		mime_params_read(t, &v, &part->param, &part->param_count);
 	} else {
 		part->type = part->subtype = (struct span){NULL, 0};
 	}
@@ -78,9 +46,9 @@ static void read_disposition(struct mime_tree *t, struct mime_part *part, struct
 	mime_value_init(&v, value);
 	token = mime_value_token(&v);
 	if (token.n)
-		part->disposition = keep(t, token);
+		part->disposition = mime_tree_keep(t, token);
 	if (part->disposition.p)
-		read_params(t, &v, &part->disp_param, &part->disp_param_count);
+		mime_params_read(t, &v, &part->disp_param, &part->disp_param_count);
 	mime_value_clear(&v);
 }
 
@@ -92,7 +60,7 @@ static struct span keep_token(struct mime_tree *t, struct span value)
 	mime_value_init(&v, value);
 	token = mime_value_token(&v);
 	if (token.n)
-		kept = keep(t, token);
+		kept = mime_tree_keep(t, token);
 	mime_value_clear(&v);
 	return kept;
 }
@@ -116,7 +84,7 @@ static struct span keep_languages(struct mime_tree *t, struct span value)
 		lex.in = span_from(lex.in, n ? n : 1);
 	}
 	if (text.n)
-		kept = keep(t, strbuf_span(&text));
+		kept = mime_tree_keep(t, strbuf_span(&text));
 	strbuf_clear(&text);
 	return kept;
 }
@@ -180,7 +148,7 @@ static void make_envelope(struct mime_tree *t, struct mime_part *part, struct sp
 
 	strbuf_init(&text, t->text.used < MIME_TEXT_MAX ? MIME_TEXT_MAX - t->text.used : 0);
 	if (mail_envelope_write(&text, header))
-		part->envelope = keep(t, strbuf_span(&text));
+		part->envelope = mime_tree_keep(t, strbuf_span(&text));
 	else
 		t->is_truncated = true;
 	strbuf_clear(&text);

@@ -50,6 +50,20 @@ struct mime_param *mime_tree_add_param(struct mime_tree *t)
 	return &t->params[t->param_count++];
 }
 
+struct span mime_tree_keep(struct mime_tree *t, struct span s)
+{
+	struct span copy = {NULL, 0};
+
+	if (!s.n)
+		return span_of("");
+	if (s.n > MIME_TEXT_MAX || t->text.used > MIME_TEXT_MAX - s.n ||
+	    !arena_copy(&t->text, s, &copy)) {
+		t->is_truncated = true;
+		return (struct span){NULL, 0};
+	}
+	return copy;
+}
+
 void mime_tree_link(struct mime_tree *t, uint32_t i, uint32_t parent, uint32_t last)
 {
 	t->parts[i].parent = parent;
@@ -140,7 +154,7 @@ bool mime_tree_encode(struct strbuf *out, const struct mime_tree *t)
 	return !out->failed;
 }
 
-/* True if a part of these bounds fits into a message, and into its parent, if any. */
+/* True if a part lies within the message, and in the body of its parent, if it has one. */
 static bool fits(const struct mime_tree *t, const struct mime_part *p)
 {
 	uint64_t low = 0, high = t->size;
@@ -149,10 +163,7 @@ static bool fits(const struct mime_tree *t, const struct mime_part *p)
 		low = t->parts[p->parent].body_at;
 		high = low + t->parts[p->parent].body_size;
 	}
-	return p->header_at >= low && p->header_at <= t->size &&
-	       p->header_size <= t->size - p->header_at && p->body_size <= t->size - p->body_at &&
-	       (p->header_at <= high || !p->body_size) &&
-	       (!p->body_size || p->body_at + p->body_size <= high) &&
+	return p->header_at >= low && p->body_at <= high && p->body_size <= high - p->body_at &&
 	       p->header_lines <= p->header_size && p->body_lines <= p->body_size;
 }
 
