@@ -112,9 +112,12 @@ static void end_header(struct mime_parser *p, uint64_t at, uint64_t lines)
 	t->is_truncated |= p->header_is_long;
 	if (!(part->flags & (MIME_MULTIPART | MIME_MESSAGE)))
 		return;
-	if (!has_room || ((part->flags & MIME_MULTIPART) && !p->boundary.n)) {
-		t->is_truncated |= !has_room;
+	if (!has_room) {
+		t->is_truncated = true;
 		part->flags &= (uint16_t) ~(MIME_MULTIPART | MIME_MESSAGE);
+		part->flags |= MIME_OPAQUE;
+	} else if ((part->flags & MIME_MULTIPART) && !p->boundary.n) {
+		/* Shown as a multipart without parts. */
 		part->flags |= MIME_OPAQUE;
 	} else if (part->flags & MIME_MESSAGE) {
 		open_part(p, p->cur, at, lines);
