@@ -73,5 +73,7 @@ struct post {
 };
 
 void loop_post(struct loop *loop, struct post *p);
+/* Runs what was posted so far, on the loop's thread: when threads end, before their objects go. */
+void loop_take_posts(struct loop *loop);
 
 #endif
