@@ -1,0 +1,174 @@
+#include "common/net/listener.h"
+
+#include "common/base/mem.h"
+#include "common/log/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+#define ACCEPTS_A_TURN 64
+#define PAUSE_MS 100
+#define BACKLOG 1024
+
+struct listener {
+	struct loop *loop;
+	int fd;
+	int reserve_fd; /* closed to accept and answer one client when no descriptor is left */
+	struct watch watch;
+	struct timer pause;
+	bool is_paused;
+	struct span full_reply;
+	void (*on_accept)(void *arg, int fd, const struct net_addr *peer);
+	void *arg;
+	struct net_addr addr;
+};
+
+int listen_tcp(const struct net_addr *addr, struct err *err)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = net_addr_to_sockaddr(addr, &ss);
+	char text[NET_ADDR_TEXT];
+	int one = 1;
+	int fd;
+
+	net_addr_format_port(addr, text);
+	fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_errno(err, errno, "socket for %s", text);
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    (ss.ss_family == AF_INET6 &&
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)) {
+		err_errno(err, errno, "options of %s", text);
+		goto bad;
+	}
+	if (bind(fd, (struct sockaddr *)&ss, len) < 0) {
+		err_errno(err, errno, "bind %s", text);
+		goto bad;
+	}
+	if (listen(fd, BACKLOG) < 0) {
+		err_errno(err, errno, "listen on %s", text);
+		goto bad;
+	}
+	return fd;
+bad:
+	close(fd);
+	return -1;
+}
+
+static int open_reserve(void)
+{
+	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* No descriptor left: tell the one that waits longest, then leave the socket alone for a while. */
+static void refuse_one(struct listener *l)
+{
+	int fd;
+
+	log_warning("accept-full", LOG_STR("reason", "no descriptor left"));
+	if (l->reserve_fd >= 0) {
+		close(l->reserve_fd);
+		fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			(void)!send(fd, l->full_reply.p, l->full_reply.n, MSG_NOSIGNAL);
+			close(fd);
+		}
+		l->reserve_fd = open_reserve();
+	}
+	watch_set(&l->watch, 0);
+	timer_set(&l->pause, PAUSE_MS);
+}
+
+static void on_acceptable(void *arg, unsigned ready)
+{
+	struct listener *l = arg;
+	int one = 1;
+
+	for (int i = 0; i < ACCEPTS_A_TURN && !l->is_paused; i++) {
+		struct sockaddr_storage ss;
+		socklen_t len = sizeof(ss);
+		struct net_addr peer;
+		int fd = accept4(l->fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+			continue;
+		if (fd < 0 &&
+		    (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+			refuse_one(l);
+		if (fd < 0)
+			return;
+		if (net_addr_from_sockaddr(&peer, (struct sockaddr *)&ss, len) < 0) {
+			close(fd);
+			continue;
+		}
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		l->on_accept(l->arg, fd, &peer);
+	}
+}
+
+static void on_pause_over(void *arg)
+{
+	struct listener *l = arg;
+
+	if (!l->is_paused)
+		watch_set(&l->watch, WATCH_READ);
+}
+
+struct listener *listener_new(struct loop *loop, int fd, struct span full_reply,
+    void (*on_accept)(void *arg, int fd, const struct net_addr *peer), void *arg)
+{
+	struct listener *l = mem_zalloc(sizeof(*l));
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	l->loop = loop;
+	l->fd = fd;
+	l->full_reply = full_reply;
+	l->on_accept = on_accept;
+	l->arg = arg;
+	l->reserve_fd = open_reserve();
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
+		net_addr_from_sockaddr(&l->addr, (struct sockaddr *)&ss, len);
+	watch_init(&l->watch, loop, fd, on_acceptable, l);
+	timer_init(&l->pause, loop, on_pause_over, l);
+	watch_set(&l->watch, WATCH_READ);
+	return l;
+}
+
+void listener_free(struct listener *l)
+{
+	if (!l)
+		return;
+	watch_clear(&l->watch);
+	timer_clear(&l->pause);
+	close(l->fd);
+	if (l->reserve_fd >= 0)
+		close(l->reserve_fd);
+	mem_free(l);
+}
+
+void listener_pause(struct listener *l)
+{
+	l->is_paused = true;
+	watch_set(&l->watch, 0);
+}
+
+void listener_resume(struct listener *l)
+{
+	l->is_paused = false;
+	if (!timer_is_set(&l->pause))
+		watch_set(&l->watch, WATCH_READ);
+}
+
+int listener_fd(const struct listener *l)
+{
+	return l->fd;
+}
+
+const struct net_addr *listener_addr(const struct listener *l)
+{
+	return &l->addr;
+}
