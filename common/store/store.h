@@ -239,6 +239,12 @@ struct store_copied {
 int store_copy(struct db_txn *txn, uint64_t account, uint64_t mailbox, const struct uidset *uids,
     uint64_t target, bool is_move, const struct store_limits *limits, struct store_copied *res,
     struct err *err);
+/*
+ * UIDs that vanished after modseq since (QRESYNC). *is_complete false: it goes back further than
+ * what is remembered; every UID the client knows and the mailbox does not have has vanished.
+ */
+int store_vanished(struct db_txn *txn, uint64_t account, uint64_t mailbox, uint64_t since,
+    struct uidset *out, bool *is_complete, struct err *err);
 /* Claims \Recent: the caller's session shows messages from *first on as \Recent, nobody else. */
 int store_recent_claim(
     struct db_txn *txn, uint64_t account, uint64_t mailbox, uint32_t *first, struct err *err);
