@@ -1,0 +1,83 @@
+/*
+ * Accounts, domains and aliases in memory: what RCPT and logins look things up in. It is built from
+ * the rows of the auth environment at start and kept in step by giving it each row again after its
+ * commit: one code path for both. Loop thread; pointers are valid until the next index_apply.
+ */
+#ifndef MS_AUTHD_INDEX_H
+#define MS_AUTHD_INDEX_H
+
+#include "common/authd/name.h"
+#include "common/authd/rows.h"
+#include "common/base/hash.h"
+#include "common/base/list.h"
+
+#define KNOWN_MAX 64 /* networks remembered per account */
+#define KNOWN_SECONDS ((uint64_t)30 * 86400)
+
+struct domain {
+	struct span name;
+	uint64_t created;
+	struct list accounts; /* by number */
+	size_t account_count, alias_count;
+};
+
+struct app {
+	struct list link;
+	uint64_t id, used;
+	struct app_row row; /* spans are owned */
+};
+
+struct known {
+	struct list link;
+	uint64_t time;
+	size_t n;
+	unsigned char net[NET_KEY_MAX];
+};
+
+struct account {
+	struct list link; /* domain->accounts; in no list while being deleted */
+	uint64_t number;
+	struct user_row row; /* spans are owned */
+	struct domain *domain;
+	struct list apps, known; /* known: latest first */
+	size_t app_count, known_count;
+	uint32_t generation; /* rises with every change: a login begun before is not remembered */
+	uint64_t mark;       /* resolve: seen in this walk */
+};
+
+struct alias {
+	struct domain *domain;
+	struct span address; /* or "@domain" */
+	uint32_t count;
+	struct span *targets;
+	uint64_t mark; /* resolve and loop check: seen in this walk */
+	uint32_t height;
+	bool is_on_path;
+};
+
+struct index {
+	struct hash *accounts; /* by address, those being deleted left out */
+	struct hash *numbers;  /* by number, all */
+	struct hash *aliases, *domains;
+	uint64_t mark;
+};
+
+void index_init(struct index *ix);
+void index_clear(struct index *ix);
+/* A row that was put, or removed (row.p NULL). Kinds that are not the index's are passed over.
+ * ERR_CORRUPT for what does not decode or refers to nothing. */
+int index_apply(struct index *ix, struct span key, struct span row, struct err *err);
+
+struct domain *index_domain(const struct index *ix, struct span name);
+struct account *index_account(const struct index *ix, struct span address);
+struct account *index_number(const struct index *ix, uint64_t number);
+struct alias *index_alias(const struct index *ix, struct span address);
+
+/* The networks an account has logged in from. */
+bool account_is_known(const struct account *a, struct span net, uint64_t now);
+
+/* All of a hash as an array sorted by key: free with mem_free. */
+void **index_sorted(struct hash *h, size_t *n);
+bool account_is_deleting(const struct account *a);
+
+#endif
