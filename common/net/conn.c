@@ -1,0 +1,731 @@
+#include "common/net/conn.h"
+
+#include "common/base/mem.h"
+#include "common/base/strbuf.h"
+#include "common/event/clock.h"
+#include "common/net/tls_int.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define CHUNK_SIZE (16 * 1024 - 64)
+#define IOV_MAX_USED 8
+#define READ_TURN (64 * 1024) /* bytes read for one connection before others get their turn */
+#define HANDSHAKE_MS 15000
+#define CLOSE_MS 5000
+#define LINGER_MS 2000
+#define LINGER_BYTES (256 * 1024)
+
+static const struct conn_limits default_limits = {
+    .input_max = 65536,
+    .output_high = 65536,
+    .output_low = 16384,
+    .output_max = 4 * 1024 * 1024,
+};
+
+struct chunk {
+	struct list link;
+	uint32_t start, end, cap;
+	char data[];
+};
+
+enum tls_state { TLS_S_NONE, TLS_S_PENDING, TLS_S_HANDSHAKE, TLS_S_ON };
+enum close_state { OPEN, CLOSING, LINGERING };
+
+struct conn {
+	struct loop *loop;
+	int fd;
+	struct net_addr peer;
+	struct conn_limits limits;
+	const struct conn_ops *ops;
+	void *arg;
+	struct watch watch;
+	struct timer timer;
+	struct deferred turn;
+	uint64_t deadline_at, handshake_at; /* monotonic ms; 0 is none */
+
+	char *in;
+	size_t in_start, in_end, in_cap;
+	struct list out;
+	size_t out_bytes;
+	size_t clear_bytes; /* TLS_S_PENDING: of out_bytes, those that go before the handshake */
+	size_t lingered;
+
+	struct tls_context *tls_context;
+	struct tls_session *tls;
+	enum tls_state tls_state;
+	bool tls_is_server;
+	enum close_state close_state;
+	bool is_paused, is_eof, is_congested, is_freed, has_new_input;
+	bool read_wants_write, write_wants_read, is_broken, has_reported;
+	bool read_was_cut; /* more may be there although the socket says nothing */
+	unsigned busy;     /* callbacks below us on the stack */
+	struct err broken; /* why */
+};
+
+static void update_watch(struct conn *c);
+static void schedule(struct conn *c);
+
+/* --- life ------------------------------------------------------------------------------------- */
+static void destroy(struct conn *c)
+{
+	for (struct list *it; (it = list_take_first(&c->out));)
+		mem_free(container_of(it, struct chunk, link));
+	deferred_cancel(&c->turn);
+	watch_clear(&c->watch);
+	timer_clear(&c->timer);
+	tls_session_free(c->tls);
+	tls_context_unref(c->tls_context);
+	close(c->fd);
+	mem_free(c->in);
+	mem_free(c);
+}
+
+static void enter(struct conn *c)
+{
+	c->busy++;
+}
+
+/* False if the connection went away inside: the caller must not touch it any more. */
+static bool leave(struct conn *c)
+{
+	if (--c->busy == 0 && c->is_freed) {
+		destroy(c);
+		return false;
+	}
+	return true;
+}
+
+void conn_free(struct conn *c)
+{
+	if (!c || c->is_freed)
+		return;
+	c->is_freed = true;
+	c->ops = NULL;
+	if (c->busy == 0)
+		destroy(c);
+}
+
+static void broken(struct conn *c, const struct err *why)
+{
+	if (c->is_broken)
+		return;
+	c->is_broken = true;
+	c->broken = *why;
+}
+
+static bool is_live(const struct conn *c)
+{
+	return !c->is_freed && c->close_state == OPEN;
+}
+
+static void report_close(struct conn *c, const struct err *why)
+{
+	if (!is_live(c) || c->has_reported)
+		return;
+	c->has_reported = true;
+	c->ops->on_close(c->arg, why);
+}
+
+/* --- deadlines -------------------------------------------------------------------------------- */
+static void arm_timer(struct conn *c)
+{
+	uint64_t at = c->deadline_at;
+	uint64_t now = clock_mono_ms();
+
+	if (c->handshake_at && (!at || c->handshake_at < at))
+		at = c->handshake_at;
+	if (!at)
+		timer_stop(&c->timer);
+	else
+		timer_set(&c->timer, at > now ? at - now : 0);
+}
+
+static void on_timer(void *arg)
+{
+	struct conn *c = arg;
+	struct err why;
+
+	if (c->close_state != OPEN) {
+		conn_free(c);
+		return;
+	}
+	err_set(&why, ERR_TIMEOUT,
+	    c->tls_state == TLS_S_HANDSHAKE ? "TLS handshake took too long" : "deadline passed");
+	/* In the middle of a handshake there is no way to say anything. */
+	if (c->tls_state == TLS_S_HANDSHAKE)
+		why.code = ERR_CLOSED;
+	c->deadline_at = c->handshake_at = 0;
+	enter(c);
+	report_close(c, &why);
+	leave(c);
+}
+
+void conn_set_deadline(struct conn *c, uint64_t ms)
+{
+	if (c->close_state != OPEN)
+		return;
+	c->deadline_at = ms ? clock_mono_ms() + ms : 0;
+	arm_timer(c);
+}
+
+/* --- input ------------------------------------------------------------------------------------ */
+static void store_input(struct conn *c, const char *p, size_t n)
+{
+	if (c->in_start == c->in_end)
+		c->in_start = c->in_end = 0;
+	if (c->in_cap - c->in_end < n && c->in_start > 0) {
+		memmove(c->in, c->in + c->in_start, c->in_end - c->in_start);
+		c->in_end -= c->in_start;
+		c->in_start = 0;
+	}
+	if (c->in_cap - c->in_end < n) {
+		size_t cap = c->in_cap * 2 > c->in_end + n ? c->in_cap * 2 : c->in_end + n;
+
+		c->in = mem_grow(c->in, cap, 1);
+		c->in_cap = cap;
+	}
+	memcpy(c->in + c->in_end, p, n);
+	c->in_end += n;
+	c->has_new_input = true;
+}
+
+/* One read into buf: bytes, 0 when there is nothing now, -1 at the end or on an error. */
+static ssize_t read_some(struct conn *c, char *buf, size_t cap)
+{
+	struct err err = ERR_INIT;
+	size_t n = 0;
+	ssize_t got;
+
+	if (c->tls_state == TLS_S_ON) {
+		switch (tls_session_read(c->tls, buf, cap, &n, &err)) {
+		case TLS_R_OK:
+			return (ssize_t)n;
+		case TLS_R_WANT_WRITE:
+			c->read_wants_write = true;
+			return 0;
+		case TLS_R_WANT_READ:
+			return 0;
+		case TLS_R_EOF:
+			c->is_eof = true;
+			return -1;
+		default:
+			broken(c, &err);
+			return -1;
+		}
+	}
+	do {
+		got = recv(c->fd, buf, cap, 0);
+	} while (got < 0 && errno == EINTR);
+	if (got > 0)
+		return got;
+	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return 0;
+	if (got == 0) {
+		c->is_eof = true;
+	} else {
+		err_errno(&err, errno, "read");
+		broken(c, &err);
+	}
+	return -1;
+}
+
+static bool may_read(const struct conn *c)
+{
+	return is_live(c) && !c->is_paused && !c->is_eof && !c->is_broken && !c->has_reported &&
+	       (c->tls_state == TLS_S_NONE || c->tls_state == TLS_S_ON);
+}
+
+static void do_read(struct conn *c)
+{
+	static _Thread_local char scratch[16 * 1024];
+	size_t total = 0;
+
+	c->read_wants_write = false;
+	c->read_was_cut = false;
+	while (may_read(c)) {
+		size_t held = c->in_end - c->in_start;
+		size_t space = held < c->limits.input_max ? c->limits.input_max - held : 0;
+		ssize_t n;
+
+		if (space == 0 || total >= READ_TURN) {
+			c->read_was_cut = true;
+			return;
+		}
+		n = read_some(c, scratch, space < sizeof(scratch) ? space : sizeof(scratch));
+		if (n <= 0)
+			return;
+		store_input(c, scratch, (size_t)n);
+		total += (size_t)n;
+		/* A short read from a plain socket: nothing more now, spare the second call. */
+		if (c->tls_state == TLS_S_NONE && (size_t)n < sizeof(scratch) && (size_t)n < space)
+			return;
+	}
+}
+
+struct span conn_input(const struct conn *c)
+{
+	return span_make(c->in ? c->in + c->in_start : "", c->in_end - c->in_start);
+}
+
+void conn_consume(struct conn *c, size_t n)
+{
+	if (n > c->in_end - c->in_start)
+		fatal("conn_consume: more than there is");
+	c->in_start += n;
+	if (c->in_start == c->in_end) {
+		mem_free(c->in);
+		c->in = NULL;
+		c->in_start = c->in_end = c->in_cap = 0;
+	}
+	if (c->read_was_cut)
+		schedule(c);
+}
+
+void conn_pause(struct conn *c)
+{
+	c->is_paused = true;
+	update_watch(c);
+}
+
+void conn_resume(struct conn *c)
+{
+	if (!c->is_paused)
+		return;
+	c->is_paused = false;
+	c->has_new_input = c->in_end > c->in_start;
+	schedule(c);
+}
+
+bool conn_is_paused(const struct conn *c)
+{
+	return c->is_paused;
+}
+
+void conn_set_input_max(struct conn *c, size_t n)
+{
+	c->limits.input_max = n;
+	schedule(c);
+}
+
+/* --- output ----------------------------------------------------------------------------------- */
+static struct chunk *last_chunk(struct conn *c)
+{
+	return list_is_empty(&c->out) ? NULL : container_of(c->out.prev, struct chunk, link);
+}
+
+void conn_write(struct conn *c, struct span data)
+{
+	if (!is_live(c) || c->is_broken || data.n == 0)
+		return;
+	if (data.n > c->limits.output_max || c->out_bytes > c->limits.output_max - data.n) {
+		struct err err;
+
+		err_set(&err, ERR_LIMIT, "the client does not take its output");
+		broken(c, &err);
+		schedule(c);
+		return;
+	}
+	c->out_bytes += data.n;
+	if (c->out_bytes > c->limits.output_high)
+		c->is_congested = true;
+	while (data.n > 0) {
+		struct chunk *k = last_chunk(c);
+		size_t n;
+
+		if (!k || k->end == k->cap) {
+			size_t cap = data.n < 512 && !k ? 512 : CHUNK_SIZE;
+
+			k = mem_alloc(sizeof(*k) + cap);
+			*k = (struct chunk){.cap = (uint32_t)cap};
+			list_append(&c->out, &k->link);
+		}
+		n = data.n < k->cap - k->end ? data.n : k->cap - k->end;
+		memcpy(k->data + k->end, data.p, n);
+		k->end += (uint32_t)n;
+		data = span_from(data, n);
+	}
+	schedule(c);
+}
+
+void conn_writef(struct conn *c, const char *fmt, ...)
+{
+	struct strbuf b;
+	va_list ap;
+
+	strbuf_init(&b, 64 * 1024);
+	va_start(ap, fmt);
+	strbuf_vaddf(&b, fmt, ap);
+	va_end(ap);
+	conn_write(c, strbuf_span(&b));
+	strbuf_clear(&b);
+}
+
+static void drop_output(struct conn *c, size_t n)
+{
+	c->out_bytes -= n;
+	if (c->clear_bytes > 0)
+		c->clear_bytes -= n;
+	while (n > 0) {
+		struct chunk *k = container_of(c->out.next, struct chunk, link);
+		size_t part = k->end - k->start < n ? k->end - k->start : n;
+
+		k->start += (uint32_t)part;
+		n -= part;
+		if (k->start == k->end) {
+			list_remove(&k->link);
+			mem_free(k);
+		}
+	}
+}
+
+/* Sends one piece of at most max bytes: bytes sent, 0 would block, -1 broken. */
+static ssize_t send_plain(struct conn *c, size_t max)
+{
+	struct iovec iov[IOV_MAX_USED];
+	struct msghdr msg = {.msg_iov = iov};
+	struct err err;
+	ssize_t n;
+
+	LIST_EACH (it, &c->out) {
+		struct chunk *k = container_of(it, struct chunk, link);
+		size_t part = k->end - k->start < max ? k->end - k->start : max;
+
+		if (part == 0 || msg.msg_iovlen == IOV_MAX_USED)
+			break;
+		iov[msg.msg_iovlen++] = (struct iovec){k->data + k->start, part};
+		max -= part;
+	}
+	do {
+		n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return 0;
+	if (n < 0) {
+		err_errno(&err, errno, "write");
+		broken(c, &err);
+	}
+	return n;
+}
+
+static ssize_t send_tls(struct conn *c)
+{
+	struct chunk *k = container_of(c->out.next, struct chunk, link);
+	struct err err = ERR_INIT;
+	size_t n = 0;
+
+	switch (tls_session_write(c->tls, k->data + k->start, k->end - k->start, &n, &err)) {
+	case TLS_R_OK:
+		return (ssize_t)n;
+	case TLS_R_WANT_READ:
+		c->write_wants_read = true;
+		return 0;
+	case TLS_R_WANT_WRITE:
+		return 0;
+	case TLS_R_EOF:
+		err_set(&err, ERR_CLOSED, "closed by the peer");
+		broken(c, &err);
+		return -1;
+	default:
+		broken(c, &err);
+		return -1;
+	}
+}
+
+static size_t sendable(const struct conn *c)
+{
+	if (c->is_broken || c->tls_state == TLS_S_HANDSHAKE)
+		return 0;
+	return c->tls_state == TLS_S_PENDING ? c->clear_bytes : c->out_bytes;
+}
+
+static void do_write(struct conn *c)
+{
+	c->write_wants_read = false;
+	while (sendable(c) > 0) {
+		ssize_t n = c->tls_state == TLS_S_ON ? send_tls(c) : send_plain(c, sendable(c));
+
+		if (n <= 0)
+			return;
+		drop_output(c, (size_t)n);
+	}
+}
+
+size_t conn_output_waiting(const struct conn *c)
+{
+	return c->out_bytes;
+}
+
+bool conn_is_congested(const struct conn *c)
+{
+	return c->is_congested;
+}
+
+/* --- TLS -------------------------------------------------------------------------------------- */
+static int start_tls(
+    struct conn *c, struct tls_context *t, bool is_server, const char *name, struct err *err)
+{
+	if (c->tls_state != TLS_S_NONE)
+		return err_set(err, ERR_INVALID, "TLS is on already");
+	if (c->in_end > c->in_start)
+		return err_set(err, ERR_DENIED, "bytes in the clear behind STARTTLS");
+	c->tls = tls_session_new(t, c->fd, is_server, name, err);
+	if (!c->tls)
+		return -1;
+	c->tls_context = tls_context_ref(t);
+	c->tls_is_server = is_server;
+	c->tls_state = TLS_S_PENDING;
+	c->clear_bytes = c->out_bytes;
+	c->handshake_at = clock_mono_ms() + HANDSHAKE_MS;
+	arm_timer(c);
+	schedule(c);
+	return 0;
+}
+
+int conn_start_tls(struct conn *c, struct tls_context *t, struct err *err)
+{
+	return start_tls(c, t, true, NULL, err);
+}
+
+int conn_start_tls_client(
+    struct conn *c, struct tls_context *t, const char *server_name, struct err *err)
+{
+	return start_tls(c, t, false, server_name, err);
+}
+
+static void do_handshake(struct conn *c)
+{
+	struct err err = ERR_INIT;
+
+	if (c->tls_state == TLS_S_PENDING && c->clear_bytes == 0)
+		c->tls_state = TLS_S_HANDSHAKE;
+	if (c->tls_state != TLS_S_HANDSHAKE || c->is_broken)
+		return;
+	c->read_wants_write = false;
+	switch (tls_session_handshake(c->tls, &err)) {
+	case TLS_R_OK:
+		c->tls_state = TLS_S_ON;
+		c->handshake_at = 0;
+		arm_timer(c);
+		c->read_was_cut = tls_session_has_pending(c->tls);
+		if (c->ops && c->ops->on_secure && is_live(c))
+			c->ops->on_secure(c->arg);
+		break;
+	case TLS_R_WANT_READ:
+		break;
+	case TLS_R_WANT_WRITE:
+		c->read_wants_write = true;
+		break;
+	case TLS_R_EOF:
+		err_set(&err, ERR_CLOSED, "closed by the peer during the TLS handshake");
+		broken(c, &err);
+		break;
+	case TLS_R_ERROR:
+		broken(c, &err);
+		break;
+	}
+}
+
+bool conn_is_tls(const struct conn *c)
+{
+	return c->tls_state == TLS_S_ON;
+}
+
+const char *conn_tls_version(const struct conn *c)
+{
+	return conn_is_tls(c) ? tls_session_version(c->tls) : "";
+}
+
+const char *conn_tls_cipher(const struct conn *c)
+{
+	return conn_is_tls(c) ? tls_session_cipher(c->tls) : "";
+}
+
+/* --- one turn --------------------------------------------------------------------------------- */
+static void deliver(struct conn *c)
+{
+	if (!c->has_new_input || c->is_paused || !is_live(c) || c->has_reported ||
+	    (c->tls_state != TLS_S_NONE && c->tls_state != TLS_S_ON))
+		return;
+	c->has_new_input = false;
+	c->ops->on_input(c->arg);
+}
+
+static void deliver_end(struct conn *c)
+{
+	struct err why;
+
+	if (!is_live(c) || c->has_reported)
+		return;
+	if (c->is_broken) {
+		report_close(c, &c->broken);
+		return;
+	}
+	/* What was answered to the peer's last words goes out first. */
+	if (c->is_eof && !c->is_paused && !c->has_new_input && c->out_bytes == 0) {
+		err_set(&why, ERR_CLOSED, "closed by the peer");
+		report_close(c, &why);
+	}
+}
+
+static void drained(struct conn *c)
+{
+	if (!c->is_congested || c->out_bytes >= c->limits.output_low || c->is_broken)
+		return;
+	c->is_congested = false;
+	if (is_live(c) && c->ops->on_drain && !c->has_reported)
+		c->ops->on_drain(c->arg);
+}
+
+static void close_turn(struct conn *c);
+
+static void run_turn(struct conn *c, bool is_readable)
+{
+	enter(c);
+	do_write(c);
+	do_handshake(c);
+	if (is_readable || c->read_was_cut)
+		do_read(c);
+	deliver(c);
+	if (!c->is_freed) {
+		do_write(c);
+		drained(c);
+	}
+	if (!c->is_freed)
+		do_handshake(c);
+	deliver_end(c);
+	if (!leave(c))
+		return;
+	if (c->close_state != OPEN) {
+		close_turn(c);
+		return;
+	}
+	if (c->read_was_cut && may_read(c) && c->in_end - c->in_start < c->limits.input_max)
+		schedule(c);
+	update_watch(c);
+}
+
+static void on_turn(void *arg)
+{
+	run_turn(arg, false);
+}
+
+static void schedule(struct conn *c)
+{
+	loop_defer(c->loop, &c->turn);
+}
+
+static void on_ready(void *arg, unsigned ready)
+{
+	struct conn *c = arg;
+
+	run_turn(c, (ready & WATCH_READ) || ((ready & WATCH_WRITE) && c->read_wants_write));
+}
+
+static void update_watch(struct conn *c)
+{
+	unsigned wanted = 0;
+
+	if (c->is_freed || c->is_broken)
+		return watch_set(&c->watch, 0);
+	if (c->close_state == LINGERING || c->tls_state == TLS_S_HANDSHAKE || c->write_wants_read)
+		wanted |= WATCH_READ;
+	if (may_read(c) && c->in_end - c->in_start < c->limits.input_max)
+		wanted |= WATCH_READ;
+	if ((sendable(c) > 0 && !c->write_wants_read) || c->read_wants_write)
+		wanted |= WATCH_WRITE;
+	watch_set(&c->watch, wanted);
+}
+
+/* --- closing ---------------------------------------------------------------------------------- */
+/* Reads and throws away what still comes, so that closing does not reset our last words away. */
+static void linger(struct conn *c)
+{
+	char buf[4096];
+	ssize_t n;
+
+	while ((n = recv(c->fd, buf, sizeof(buf), 0)) > 0) {
+		c->lingered += (size_t)n;
+		if (c->lingered > LINGER_BYTES)
+			break;
+	}
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || c->lingered > LINGER_BYTES)
+		conn_free(c);
+}
+
+static void close_turn(struct conn *c)
+{
+	if (c->is_broken || c->tls_state == TLS_S_HANDSHAKE || c->tls_state == TLS_S_PENDING) {
+		conn_free(c);
+		return;
+	}
+	if (c->close_state == CLOSING && c->out_bytes == 0) {
+		if (c->tls_state == TLS_S_ON)
+			tls_session_shutdown(c->tls);
+		(void)shutdown(c->fd, SHUT_WR);
+		c->close_state = LINGERING;
+		if (c->is_eof) {
+			conn_free(c);
+			return;
+		}
+		timer_set(&c->timer, LINGER_MS);
+	}
+	update_watch(c);
+	if (c->close_state == LINGERING)
+		linger(c);
+}
+
+void conn_close(struct conn *c)
+{
+	if (!c || c->is_freed || c->close_state != OPEN)
+		return;
+	c->close_state = CLOSING;
+	c->ops = NULL;
+	c->is_paused = true;
+	mem_free(c->in);
+	c->in = NULL;
+	c->in_start = c->in_end = c->in_cap = 0;
+	c->deadline_at = c->handshake_at = 0;
+	timer_set(&c->timer, CLOSE_MS);
+	schedule(c);
+}
+
+/* --- the rest --------------------------------------------------------------------------------- */
+struct conn *conn_new(struct loop *loop, int fd, const struct net_addr *peer,
+    const struct conn_limits *limits, const struct conn_ops *ops, void *arg)
+{
+	struct conn *c = mem_zalloc(sizeof(*c));
+
+	c->loop = loop;
+	c->fd = fd;
+	c->peer = *peer;
+	c->limits = limits ? *limits : default_limits;
+	c->ops = ops;
+	c->arg = arg;
+	list_init(&c->out);
+	watch_init(&c->watch, loop, fd, on_ready, c);
+	timer_init(&c->timer, loop, on_timer, c);
+	c->turn.fn = on_turn;
+	c->turn.arg = c;
+	update_watch(c);
+	return c;
+}
+
+const struct net_addr *conn_peer(const struct conn *c)
+{
+	return &c->peer;
+}
+
+int conn_local(const struct conn *c, struct net_addr *out)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	if (getsockname(c->fd, (struct sockaddr *)&ss, &len) < 0)
+		return -1;
+	return net_addr_from_sockaddr(out, (struct sockaddr *)&ss, len);
+}
