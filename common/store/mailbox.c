@@ -29,6 +29,16 @@ static int name_normalise(struct span name, char *out, struct err *err)
 	return rc;
 }
 
+/* C0, DEL and C1 (U+0080 to U+009F). */
+static bool name_has_controls(struct span name)
+{
+	for (size_t i = 0; i < name.n; i++)
+		if (ascii_is_ctl(name.p[i]) ||
+		    (name.p[i] == '\xc2' && i + 1 < name.n && (unsigned char)name.p[i + 1] < 0xa0))
+			return true;
+	return false;
+}
+
 int store_name_check(struct span name, char *out, struct err *err)
 {
 	struct span rest, level;
@@ -40,10 +50,8 @@ int store_name_check(struct span name, char *out, struct err *err)
 	if (name.n > STORE_NAME_MAX)
 		return err_set(
 		    err, ERR_INVALID, "a mailbox name has at most %d bytes", STORE_NAME_MAX);
-	for (size_t i = 0; i < name.n; i++)
-		if (ascii_is_ctl(name.p[i]))
-			return err_set(
-			    err, ERR_INVALID, "a mailbox name holds no control characters");
+	if (name_has_controls(name))
+		return err_set(err, ERR_INVALID, "a mailbox name holds no control characters");
 	if (name_normalise(name, out, err) < 0)
 		return -1;
 	rest = span_of(out);
