@@ -135,7 +135,7 @@ static void read_boundary(struct mime_tree *t, struct mime_part *part, struct st
 
 	if (value.p)
 		strbuf_add(boundary, value);
-	else
+	else if (part->param_count)
 		mail_param_decode(
 		    boundary, t->params + part->param, part->param_count, SPAN("boundary"));
 	if (boundary->failed)

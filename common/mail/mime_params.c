@@ -108,5 +108,6 @@ void mime_params_read(struct mime_tree *t, struct mime_value *v, uint32_t *first
 		*mime_tree_add_param(t) = kept;
 		++*count;
 	}
-	join_params(t, *first, count);
+	if (*count)
+		join_params(t, *first, count);
 }
