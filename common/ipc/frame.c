@@ -1,0 +1,107 @@
+#include "common/ipc/frame.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define READ_SIZE (16 * 1024)
+
+void frame_add(struct strbuf *out, uint16_t type, uint32_t id, struct span body)
+{
+	unsigned char head[FRAME_HEAD] = {0};
+
+	if (body.n > IPC_BODY_MAX) {
+		out->failed = true;
+		return;
+	}
+	be_put32(head, (uint32_t)body.n);
+	be_put16(head + 4, type);
+	be_put32(head + 8, id);
+	/* All or nothing: half a frame would shift everything behind it. */
+	if (!strbuf_room(out, FRAME_HEAD + body.n))
+		return;
+	strbuf_add_mem(out, head, sizeof(head));
+	strbuf_add(out, body);
+}
+
+int frame_take(struct span in, struct ipc_msg *msg)
+{
+	uint32_t n;
+
+	if (in.n < FRAME_HEAD)
+		return 0;
+	n = be_get32(in.p);
+	if (n > IPC_BODY_MAX || be_get16(in.p + 6) != 0)
+		return -1;
+	if (in.n - FRAME_HEAD < n)
+		return 0;
+	msg->type = be_get16(in.p + 4);
+	msg->id = be_get32(in.p + 8);
+	msg->body = span_sub(in, FRAME_HEAD, n);
+	return 1;
+}
+
+int frame_address(const char *path, struct sockaddr_un *sun, struct err *err)
+{
+	size_t n = strlen(path);
+
+	memset(sun, 0, sizeof(*sun));
+	sun->sun_family = AF_UNIX;
+	if (n >= sizeof(sun->sun_path))
+		return err_set(err, ERR_INVALID, "socket path %.60s... has %zu bytes, at most %zu",
+		    path, n, sizeof(sun->sun_path) - 1);
+	memcpy(sun->sun_path, path, n);
+	return 0;
+}
+
+void frame_io_init(struct frame_io *io, struct loop *loop, int fd,
+    void (*fn)(void *arg, unsigned ready), void *arg)
+{
+	io->fd = fd;
+	strbuf_init(&io->in, FRAME_HEAD + IPC_BODY_MAX + READ_SIZE);
+	strbuf_init(&io->out, FRAME_OUT_MAX);
+	watch_init(&io->watch, loop, fd, fn, arg);
+	watch_set(&io->watch, WATCH_READ);
+}
+
+void frame_io_clear(struct frame_io *io)
+{
+	watch_clear(&io->watch);
+	close(io->fd);
+	io->fd = -1;
+	strbuf_clear(&io->in);
+	strbuf_clear(&io->out);
+}
+
+bool frame_io_read(struct frame_io *io)
+{
+	char buf[READ_SIZE];
+	ssize_t n = recv(io->fd, buf, sizeof(buf), 0);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	/* Passwords pass here: nothing of them stays on the stack. */
+	strbuf_add_mem(&io->in, buf, (size_t)n);
+	explicit_bzero(buf, (size_t)n);
+	return n > 0 && !io->in.failed;
+}
+
+bool frame_io_write(struct frame_io *io)
+{
+	while (io->out.n > 0) {
+		ssize_t n = send(io->fd, io->out.p, io->out.n, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0)
+			return false;
+		strbuf_drop_front(&io->out, (size_t)n);
+	}
+	if (io->out.n == 0)
+		strbuf_clear(&io->out);
+	watch_set(&io->watch, WATCH_READ | (io->out.n > 0 ? WATCH_WRITE : 0));
+	return true;
+}

@@ -1,0 +1,31 @@
+/* The frame, shared by server, client and the synchronous calls. */
+#ifndef MS_IPC_FRAME_H
+#define MS_IPC_FRAME_H
+
+#include "common/ipc/ipc.h"
+
+#include <sys/un.h>
+
+#define FRAME_HEAD 12
+#define FRAME_OUT_MAX (4 * 1024 * 1024)
+
+void frame_add(struct strbuf *out, uint16_t type, uint32_t id, struct span body);
+/* 1 and the message at the front of in (take FRAME_HEAD + msg->body.n bytes), 0 if it is not whole
+ * yet, -1 if it breaks the format. */
+int frame_take(struct span in, struct ipc_msg *msg);
+int frame_address(const char *path, struct sockaddr_un *sun, struct err *err);
+
+/* One buffered non-blocking unix connection. */
+struct frame_io {
+	int fd;
+	struct watch watch;
+	struct strbuf in, out;
+};
+
+void frame_io_init(struct frame_io *io, struct loop *loop, int fd,
+    void (*fn)(void *arg, unsigned ready), void *arg);
+void frame_io_clear(struct frame_io *io); /* closes */
+bool frame_io_read(struct frame_io *io);  /* false: closed or broken */
+bool frame_io_write(struct frame_io *io); /* false: broken */
+
+#endif
