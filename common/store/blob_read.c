@@ -115,15 +115,16 @@ static int blob_load(struct blob_reader *r, struct err *err)
 static int blob_check_end(struct blob_reader *r, struct err *err)
 {
 	unsigned char sum[SHA256_LEN];
+	bool is_longer = r->at < r->in_n; /* bytes behind the frame */
 	int rc = 0;
 
 	while (r->fd >= 0 && (rc = blob_load(r, err)) == 1)
-		r->at = r->in_n + 1; /* bytes behind the frame: caught below */
+		is_longer = true;
 	if (rc < 0)
 		return -1;
 	sha256_final(r->sha, sum);
 	r->sha = NULL;
-	if (r->loaded != r->blob.stored || r->position != r->blob.size || r->at < r->in_n ||
+	if (r->loaded != r->blob.stored || r->position != r->blob.size || is_longer ||
 	    memcmp(sum, r->blob.sum, sizeof(sum)) != 0)
 		return err_set(err, ERR_CORRUPT, "a body does not have its length or checksum");
 	return 0;
@@ -221,7 +222,7 @@ int blob_read_all(
     struct blob_dir *d, const struct blob *blob, struct strbuf *out, size_t max, struct err *err)
 {
 	struct blob_reader *r;
-	size_t n, had = out->n;
+	size_t n = 0, had = out->n;
 	int rc;
 
 	if (blob->size > max)
@@ -230,12 +231,13 @@ int blob_read_all(
 	if (blob_open(d, blob, &r, err) < 0)
 		return -1;
 	do {
-		size_t cap = blob->size + 1 < BLOB_IN ? (size_t)blob->size + 1 : BLOB_IN;
-		char *room = strbuf_room(out, cap);
+		uint64_t left = blob->size - blob_position(r);
+		size_t cap = left < BLOB_IN ? (size_t)left : BLOB_IN;
+		char end, *room = cap ? strbuf_room(out, cap) : &end;
 
-		rc = room ? blob_read(r, room, cap, &n, err)
+		rc = room ? blob_read(r, room, cap ? cap : 1, &n, err)
 			  : err_set(err, ERR_LIMIT, "no room for a body");
-		if (rc == 0)
+		if (rc == 0 && cap)
 			strbuf_added(out, n);
 	} while (rc == 0 && n);
 	blob_reader_free(r);

@@ -23,7 +23,7 @@ struct intake {
 	void (*on_ready)(void *arg);
 	void (*on_done)(void *arg, const struct intake_result *res, const struct err *err);
 	void *ready_arg, *done_arg;
-	bool is_finishing, is_full, is_freed, is_kept, is_running;
+	bool is_finishing, is_full, is_freed, is_kept, is_running, is_overrun;
 	/* the worker's while is_running, else the loop's */
 	struct strbuf taken;
 	bool is_last;
@@ -169,6 +169,8 @@ static void intake_done(struct work *work)
 		return;
 	}
 	if (in->is_last) {
+		if (in->is_overrun && in->err.code == ERR_NONE)
+			err_set(&in->err, ERR_LIMIT, "fed faster than it was taken");
 		in->on_done(in->done_arg, &in->result, &in->err);
 		return;
 	}
@@ -183,9 +185,9 @@ void intake_feed(struct intake *in, struct span data)
 {
 	if (in->is_finishing || data.n == 0)
 		return;
-	/* Full and still fed: not a byte may be missing silently. */
+	/* Full and still fed: the message has lost bytes, and must not be accepted. */
 	if (!strbuf_add(&in->waiting, data))
-		fatal("intake: %zu bytes wait and %zu more came", in->waiting.n, data.n);
+		in->is_overrun = true;
 	if (!in->is_running && in->waiting.n >= INTAKE_START)
 		intake_submit(in);
 	in->is_full = in->waiting.n > INTAKE_FULL;

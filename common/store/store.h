@@ -33,6 +33,7 @@ struct store_options {
 	unsigned reader_threads;
 	unsigned batch_ops;
 	size_t batch_bytes;
+	uint64_t expunged_seconds; /* how long expunged messages are kept; 0: 7 days */
 	/* Where to send change hints (imapd's socket); may be NULL. */
 	const char *hint_path;
 	/* A failed sync: called once on the loop; the daemon must stop acknowledging and exit. */
@@ -248,5 +249,33 @@ int store_vanished(struct db_txn *txn, uint64_t account, uint64_t mailbox, uint6
 /* Claims \Recent: the caller's session shows messages from *first on as \Recent, nobody else. */
 int store_recent_claim(
     struct db_txn *txn, uint64_t account, uint64_t mailbox, uint32_t *first, struct err *err);
+
+/* --- removing what nobody refers to ------------------------------------------------------------
+ */
+/*
+ * One slice of a round through the store: delivery records of more than STORE_DELIVERED_DAYS days
+ * go, expunged messages of more than expunged_seconds lose their references, and files that have
+ * had none for file_seconds are handed out to be unlinked: in two steps, first marked here, then
+ * unlinked outside of any transaction, then forgotten by store_gc_forget. A file that is marked
+ * gets no new reference (ERR_TEMP). store_open does all of it in the background.
+ */
+#define STORE_GC_FILES 32
+struct store_gc {
+	int64_t now;
+	uint64_t expunged_seconds, file_seconds;
+	size_t budget; /* rows and objects looked at in this slice, about */
+	/* where the round is; zeroed at its start */
+	uint64_t account;
+	struct db_key delivered;
+	bool is_delivered_done, is_done;
+	/* what this slice did */
+	size_t freed; /* objects */
+	unsigned char files[STORE_GC_FILES][BLOB_ID_LEN];
+	size_t file_count;
+};
+int store_gc(struct db_txn *txn, struct store_gc *gc, struct err *err);
+/* The files have been unlinked. */
+int store_gc_forget(
+    struct db_txn *txn, const unsigned char (*files)[BLOB_ID_LEN], size_t count, struct err *err);
 
 #endif
