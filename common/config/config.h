@@ -93,5 +93,6 @@ int config_edit(const struct config *c, struct span name, struct span value, str
     struct err *err);
 /* Every setting with help and default, commented out: etc/mailstead.conf. */
 void config_sample(struct strbuf *out);
+void config_man(struct strbuf *out); /* the manual page, in roff */
 
 #endif

@@ -1,0 +1,431 @@
+#include "common/config/config_int.h"
+
+#include "common/base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BOOL T_BOOL
+#define NUMBER T_NUMBER
+#define SIZE T_SIZE
+#define SECONDS T_SECONDS
+#define TEXT T_TEXT
+#define PATH T_PATH
+#define HOST T_HOST
+#define WORD T_WORD
+#define RELOAD false
+#define RESTART true
+
+const struct setting_def config_settings[SET_COUNT] = {
+#define SETTING(id, name, type, min, max, def, apply, help)                                        \
+	[SET_##id] = {name, type, min, max, def, apply, help},
+#define LISTENER_SETTING(id, key, type, min, max, def, help)
+#include "common/config/settings.def"
+#undef SETTING
+#undef LISTENER_SETTING
+};
+
+const struct setting_def config_listener_keys[LKEY_COUNT] = {
+#define SETTING(id, name, type, min, max, def, apply, help)
+#define LISTENER_SETTING(id, key, type, min, max, def, help)                                       \
+	[LKEY_##id] = {key, type, min, max, def, false, help},
+#include "common/config/settings.def"
+#undef SETTING
+#undef LISTENER_SETTING
+};
+
+/* The listeners that exist without any file: only what differs from the keys' defaults. */
+static const struct {
+	const char *name, *role, *port, *tls, *auth;
+} builtin[] = {
+    {"smtp", "smtp", "25", "offered", "no"},
+    {"submission", "submission", "587", "required", "yes"},
+    {"submissions", "submission", "465", "implicit", "yes"},
+    {"submission-alt", "submission", "2525", "required", "yes"},
+    {"imap", "imap", "143", "offered", "yes"},
+    {"imaps", "imap", "993", "implicit", "yes"},
+    {"pop3", "pop3", "110", "offered", "yes"},
+    {"pop3s", "pop3", "995", "implicit", "yes"},
+};
+
+static const char *const role_names[] = {"smtp", "submission", "imap", "pop3"};
+static const char *const stance_names[] = {"none", "offered", "required", "implicit"};
+
+const char *listener_role_name(enum listener_role r)
+{
+	return role_names[r];
+}
+
+const char *tls_stance_name(enum tls_stance t)
+{
+	return stance_names[t];
+}
+
+static unsigned index_of(const char *const *names, size_t n, const char *word)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (strcmp(names[i], word) == 0)
+			return i;
+	return 0;
+}
+
+const struct setting_def *config_find_setting(struct span name, enum setting *id)
+{
+	for (int i = 0; i < SET_COUNT; i++) {
+		if (span_eq(name, span_of(config_settings[i].name))) {
+			*id = (enum setting)i;
+			return &config_settings[i];
+		}
+	}
+	return NULL;
+}
+
+static bool is_listener_name(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (!(s.p[i] >= 'a' && s.p[i] <= 'z') && !ascii_is_digit(s.p[i]) && s.p[i] != '-')
+			return false;
+	return s.n > 0 && s.n <= 32;
+}
+
+bool config_split_listener(struct span name, struct span *listener, enum listener_key *key)
+{
+	ssize_t dot;
+
+	if (!span_starts(name, SPAN("listener.")))
+		return false;
+	name = span_from(name, 9);
+	dot = span_chr(name, '.');
+	if (dot < 0)
+		return false;
+	*listener = span_sub(name, 0, (size_t)dot);
+	name = span_from(name, (size_t)dot + 1);
+	for (int i = 0; i < LKEY_COUNT; i++) {
+		if (span_eq(name, span_of(config_listener_keys[i].name))) {
+			*key = (enum listener_key)i;
+			return is_listener_name(*listener);
+		}
+	}
+	return false;
+}
+
+/* --- the nearest known name, for a typing error ----------------------------------------------- */
+#define NAME_LEN_MAX 64
+
+static size_t distance(struct span a, struct span b)
+{
+	size_t row[NAME_LEN_MAX + 1];
+
+	if (a.n > NAME_LEN_MAX || b.n > NAME_LEN_MAX)
+		return NAME_LEN_MAX;
+	for (size_t j = 0; j <= b.n; j++)
+		row[j] = j;
+	for (size_t i = 1; i <= a.n; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= b.n; j++) {
+			size_t best = diagonal + (a.p[i - 1] != b.p[j - 1]);
+
+			diagonal = row[j];
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+		}
+	}
+	return row[b.n];
+}
+
+static int unknown_name(struct span name, struct err *err)
+{
+	const char *nearest = NULL;
+	size_t best = 4;
+
+	for (int i = 0; i < SET_COUNT; i++) {
+		size_t d = distance(name, span_of(config_settings[i].name));
+
+		if (d < best) {
+			best = d;
+			nearest = config_settings[i].name;
+		}
+	}
+	return err_set(err, ERR_INVALID, "%.*s: no such setting%s%s%s",
+	    name.n < 80 ? (int)name.n : 80, name.p, nearest ? ", did you mean " : "",
+	    nearest ? nearest : "", nearest ? "?" : "");
+}
+
+/* --- building --------------------------------------------------------------------------------- */
+static int set_value(struct value *v, const struct setting_def *d, const char *text,
+    const struct config_file *file, unsigned line, struct err *err)
+{
+	uint64_t number;
+
+	if (config_value_parse(d, span_of(text), &number, err) < 0)
+		return -1;
+	mem_free(v->text);
+	*v = (struct value){mem_strdup(text), number, file, line};
+	return 0;
+}
+
+static struct listener *find_listener(struct config *c, struct span name)
+{
+	for (size_t i = 0; i < c->listener_count; i++)
+		if (span_eq(span_of(c->listeners[i].name), name))
+			return &c->listeners[i];
+	return NULL;
+}
+
+static struct listener *add_listener(struct config *c, struct span name)
+{
+	struct listener *l;
+
+	c->listeners = mem_grow(c->listeners, c->listener_count + 1, sizeof(*c->listeners));
+	l = &c->listeners[c->listener_count++];
+	memset(l, 0, sizeof(*l));
+	memcpy(l->name, name.p, name.n);
+	for (int k = 0; k < LKEY_COUNT; k++)
+		if (set_value(&l->values[k], &config_listener_keys[k], config_listener_keys[k].def,
+			NULL, 0, NULL) < 0)
+			fatal("default of listener key %s", config_listener_keys[k].name);
+	return l;
+}
+
+static void set_defaults(struct config *c)
+{
+	for (int i = 0; i < SET_COUNT; i++)
+		if (set_value(&c->values[i], &config_settings[i], config_settings[i].def, NULL, 0,
+			NULL) < 0)
+			fatal("default of %s", config_settings[i].name);
+	for (size_t i = 0; i < ARRAY_LEN(builtin); i++) {
+		struct listener *l = add_listener(c, span_of(builtin[i].name));
+		const char *const texts[] = {
+		    builtin[i].role, builtin[i].port, builtin[i].tls, builtin[i].auth};
+		const enum listener_key keys[] = {LKEY_ROLE, LKEY_PORT, LKEY_TLS, LKEY_AUTH};
+
+		for (size_t k = 0; k < ARRAY_LEN(keys); k++)
+			set_value(&l->values[keys[k]], &config_listener_keys[keys[k]], texts[k],
+			    NULL, 0, NULL);
+	}
+}
+
+static int apply_one(
+    struct config *c, const struct config_file *f, const struct assignment *a, struct err *err)
+{
+	enum setting id;
+	enum listener_key key;
+	struct span name;
+	struct listener *l;
+
+	if (config_find_setting(a->name, &id)) {
+		if (set_value(&c->values[id], &config_settings[id], a->value, f, a->line, err) == 0)
+			return 0;
+		return err_wrap(err, "%s:%u: %s", f->path, a->line, config_settings[id].name);
+	}
+	if (!config_split_listener(a->name, &name, &key)) {
+		unknown_name(a->name, err);
+		return err_wrap(err, "%s:%u", f->path, a->line);
+	}
+	l = find_listener(c, name);
+	if (!l && c->listener_count == CONFIG_LISTENERS_MAX)
+		return err_set(err, ERR_LIMIT, "%s:%u: more than %d listeners", f->path, a->line,
+		    CONFIG_LISTENERS_MAX);
+	if (!l)
+		l = add_listener(c, name);
+	if (set_value(&l->values[key], &config_listener_keys[key], a->value, f, a->line, err) < 0)
+		return err_wrap(err, "%s:%u: %.*s", f->path, a->line,
+		    a->name.n < 80 ? (int)a->name.n : 80, a->name.p);
+	return 0;
+}
+
+static int apply(struct config *c, const struct config_file *f, struct err *err)
+{
+	for (size_t i = 0; i < f->count; i++)
+		if (apply_one(c, f, &f->list[i], err) < 0)
+			return -1;
+	return 0;
+}
+
+static void fill_listener(const struct config *c, struct listener *l)
+{
+	const struct value *v = l->values;
+	struct config_listener *o = &l->out;
+	const char *host = v[LKEY_HOSTNAME].text;
+
+	snprintf(o->name, sizeof(o->name), "%s", l->name);
+	o->enabled = v[LKEY_ENABLED].number;
+	o->role = index_of(role_names, ARRAY_LEN(role_names), v[LKEY_ROLE].text);
+	snprintf(o->address, sizeof(o->address), "%s", v[LKEY_ADDRESS].text);
+	o->port = (uint16_t)v[LKEY_PORT].number;
+	o->tls = index_of(stance_names, ARRAY_LEN(stance_names), v[LKEY_TLS].text);
+	o->auth = v[LKEY_AUTH].number;
+	o->login_without_tls = v[LKEY_PLAIN_LOGIN].number;
+	snprintf(o->certificate, sizeof(o->certificate), "%s", v[LKEY_CERTIFICATE].text);
+	snprintf(o->hostname, sizeof(o->hostname), "%s",
+	    host[0] ? host : c->values[SET_SERVER_HOSTNAME].text);
+}
+
+static int check_clash(const struct listener *a, const struct listener *b, struct err *err)
+{
+	bool is_same = strcmp(a->out.address, b->out.address) == 0 ||
+		       strcmp(a->out.address, "*") == 0 || strcmp(b->out.address, "*") == 0;
+	const struct value *v = &b->values[LKEY_PORT];
+
+	if (!a->out.enabled || !b->out.enabled || a->out.port != b->out.port || !is_same)
+		return 0;
+	return err_set(err, ERR_INVALID,
+	    "%s:%u: listener.%s.port: port %u is listener %s's already",
+	    v->file ? v->file->path : "default", v->line, b->name, b->out.port, a->name);
+}
+
+static int finish_listeners(struct config *c, struct err *err)
+{
+	c->enabled = mem_array(c->listener_count + 1, sizeof(*c->enabled));
+	for (size_t i = 0; i < c->listener_count; i++) {
+		fill_listener(c, &c->listeners[i]);
+		for (size_t j = 0; j < i; j++)
+			if (check_clash(&c->listeners[j], &c->listeners[i], err) < 0)
+				return -1;
+		if (c->listeners[i].out.enabled)
+			c->enabled[c->enabled_count++] = c->listeners[i].out;
+	}
+	return 0;
+}
+
+int config_build(const char *main_path, struct span main_text, const char *settings_path,
+    struct span settings_text, struct config **out, struct err *err)
+{
+	struct config *c = mem_zalloc(sizeof(*c));
+
+	*out = NULL;
+	c->refs = 1;
+	set_defaults(c);
+	if (config_file_parse(&c->settings, settings_path, settings_text, err) < 0 ||
+	    config_file_parse(&c->main, main_path, main_text, err) < 0 ||
+	    apply(c, &c->settings, err) < 0 || apply(c, &c->main, err) < 0 ||
+	    finish_listeners(c, err) < 0) {
+		config_unref(c);
+		return -1;
+	}
+	*out = c;
+	return 0;
+}
+
+/* settings.conf lies in the folder that only mailstead.conf can name. */
+static int settings_path_of(
+    const char *main_path, struct span main_text, char out[CONFIG_PATH_MAX], struct err *err)
+{
+	struct config *c;
+	int result;
+
+	if (config_build(main_path, main_text, "", span_make("", 0), &c, err) < 0)
+		return -1;
+	result = config_state_path(c, "settings.conf", out, err);
+	config_unref(c);
+	return result;
+}
+
+int config_load(const char *path, struct config **out, struct err *err)
+{
+	char settings_path[CONFIG_PATH_MAX];
+	struct strbuf text, settings;
+	struct err missing;
+	int result = -1;
+
+	*out = NULL;
+	strbuf_init(&text, CONFIG_FILE_MAX);
+	strbuf_init(&settings, CONFIG_FILE_MAX);
+	if (config_file_read(path, &text, err) < 0 ||
+	    settings_path_of(path, strbuf_span(&text), settings_path, err) < 0)
+		goto out;
+	if (config_file_read(settings_path, &settings, &missing) < 0 &&
+	    missing.code != ERR_NOT_FOUND) {
+		err_set(err, missing.code, "%s", missing.text);
+		goto out;
+	}
+	result =
+	    config_build(path, strbuf_span(&text), settings_path, strbuf_span(&settings), out, err);
+out:
+	strbuf_clear(&text);
+	strbuf_clear(&settings);
+	return result;
+}
+
+int config_parse(struct span text, struct config **out, struct err *err)
+{
+	return config_build("mailstead.conf", text, "settings.conf", span_make("", 0), out, err);
+}
+
+struct config *config_ref(struct config *c)
+{
+	atomic_fetch_add(&c->refs, 1);
+	return c;
+}
+
+void config_unref(struct config *c)
+{
+	if (!c || atomic_fetch_sub(&c->refs, 1) > 1)
+		return;
+	for (int i = 0; i < SET_COUNT; i++)
+		mem_free(c->values[i].text);
+	for (size_t i = 0; i < c->listener_count; i++)
+		for (int k = 0; k < LKEY_COUNT; k++)
+			mem_free(c->listeners[i].values[k].text);
+	mem_free(c->listeners);
+	mem_free(c->enabled);
+	config_file_clear(&c->main);
+	config_file_clear(&c->settings);
+	mem_free(c);
+}
+
+uint64_t config_u64(const struct config *c, enum setting s)
+{
+	return c->values[s].number;
+}
+
+bool config_bool(const struct config *c, enum setting s)
+{
+	return c->values[s].number != 0;
+}
+
+const char *config_str(const struct config *c, enum setting s)
+{
+	return c->values[s].text;
+}
+
+size_t config_listener_count(const struct config *c)
+{
+	return c->enabled_count;
+}
+
+const struct config_listener *config_listener(const struct config *c, size_t i)
+{
+	return &c->enabled[i];
+}
+
+static int join(const char *dir, const char *name, char out[CONFIG_PATH_MAX], struct err *err)
+{
+	int n = snprintf(out, CONFIG_PATH_MAX, "%s/%s", dir, name);
+
+	if (n < 0 || n >= CONFIG_PATH_MAX)
+		return err_set(err, ERR_INVALID, "path too long: %.80s/%.40s", dir, name);
+	return 0;
+}
+
+int config_run_path(
+    const struct config *c, const char *name, char out[CONFIG_PATH_MAX], struct err *err)
+{
+	return join(config_str(c, SET_PATHS_RUN), name, out, err);
+}
+
+int config_state_path(
+    const struct config *c, const char *name, char out[CONFIG_PATH_MAX], struct err *err)
+{
+	return join(config_str(c, SET_PATHS_STATE), name, out, err);
+}
+
+const char *config_path(const struct config *c)
+{
+	return c->main.path;
+}
