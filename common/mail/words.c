@@ -95,23 +95,28 @@ static void flatten(struct strbuf *out, size_t from)
 			out->p[i] = ' ';
 }
 
-/* False if the word is to stay as it is. */
-static bool decode_word(struct decoding *d, const struct word *w)
+/* Makes the word's charset the current one. False if the word is to stay as it is. */
+static bool use_charset(struct decoding *d, const struct word *w)
+{
+	if (d->charset && span_ieq(d->charset_name, w->charset))
+		return true;
+	if (d->opened == CHARSETS_MAX)
+		return false;
+	d->opened++;
+	if (!mail_charset_is_known(w->charset))
+		return false;
+	end_text(d);
+	mail_charset_close(d->charset);
+	d->charset = mail_charset_open(w->charset);
+	d->charset_name = w->charset;
+	return true;
+}
+
+static void decode_word(struct decoding *d, const struct word *w)
 {
 	struct mail_decoder base64;
-	size_t start;
+	size_t start = d->out->n;
 
-	if (!d->charset || !span_ieq(d->charset_name, w->charset)) {
-		if (d->opened == CHARSETS_MAX)
-			return false;
-		d->opened++;
-		if (!mail_charset_is_known(w->charset))
-			return false;
-		end_text(d);
-		mail_charset_close(d->charset);
-		d->charset = mail_charset_open(w->charset);
-		d->charset_name = w->charset;
-	}
 	strbuf_reset(&d->bytes);
 	if (w->encoding == 'q') {
 		decode_q(&d->bytes, w->text);
@@ -120,10 +125,8 @@ static bool decode_word(struct decoding *d, const struct word *w)
 		mail_decoder_feed(&base64, &d->bytes, w->text);
 		mail_decoder_finish(&base64, &d->bytes);
 	}
-	start = d->out->n;
 	mail_charset_feed(d->charset, d->out, strbuf_span(&d->bytes));
 	flatten(d->out, start);
-	return true;
 }
 
 /* Text between words, line breaks removed. */
@@ -144,7 +147,7 @@ bool mail_words_decode(struct strbuf *out, struct span value)
 	struct decoding d = {.out = out};
 	struct strbuf scratch;
 	struct span plain = span_sub(value, 0, 0), rest = value;
-	bool after_word = false;
+	bool after_word = false, is_known;
 
 	strbuf_init(&d.bytes, value.n);
 	strbuf_init(&scratch, value.n);
@@ -157,17 +160,18 @@ bool mail_words_decode(struct strbuf *out, struct span value)
 			plain.n++;
 			continue;
 		}
-		if (!after_word || !is_blank(plain)) {
+		is_known = use_charset(&d, &w);
+		/* White space counts only next to text. */
+		if (!is_known || !after_word || !is_blank(plain)) {
 			end_text(&d);
 			add_plain(&d, &scratch, plain);
 		}
-		after_word = decode_word(&d, &w);
-		plain = rest;
-		plain.n = 0;
-		if (!after_word) {
-			end_text(&d);
+		if (is_known)
+			decode_word(&d, &w);
+		else
 			add_plain(&d, &scratch, span_sub(start, 0, start.n - rest.n));
-		}
+		after_word = is_known;
+		plain = span_sub(rest, 0, 0);
 	}
 	end_text(&d);
 	mail_charset_close(d.charset);
