@@ -166,12 +166,19 @@ static int file_extend_locked(struct db_env *env, MDB_txn *mdb, struct err *err)
 
 int db_file_extend(struct db_env *env, struct err *err)
 {
-	MDB_txn *mdb;
-	int rc = mdb_txn_begin(env->mdb, NULL, 0, &mdb);
+	MDB_txn *lock, *mdb;
+	int rc = mdb_txn_begin(env->mdb, NULL, 0, &lock);
 
 	if (rc != 0)
 		return db_err_rc(err, rc, env->dir);
-	rc = file_extend_locked(env, mdb, err);
-	mdb_txn_abort(mdb);
+	/* LMDB shows the list of free pages to reading transactions only. */
+	rc = mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &mdb);
+	if (rc != 0) {
+		rc = db_err_rc(err, rc, env->dir);
+	} else {
+		rc = file_extend_locked(env, mdb, err);
+		mdb_txn_abort(mdb);
+	}
+	mdb_txn_abort(lock);
 	return rc;
 }
