@@ -142,15 +142,22 @@ static void read_boundary(struct mime_tree *t, struct mime_part *part, struct st
 		strbuf_reset(boundary);
 }
 
+/* The first envelope that does not fit ends the keeping of text: the work for further ones, which
+ * are much longer than their headers, would be lost as well. */
 static void make_envelope(struct mime_tree *t, struct mime_part *part, struct span header)
 {
+	size_t used = t->text.used < MIME_TEXT_MAX ? t->text.used : MIME_TEXT_MAX;
 	struct strbuf text;
 
-	strbuf_init(&text, t->text.used < MIME_TEXT_MAX ? MIME_TEXT_MAX - t->text.used : 0);
+	if (!t->text.max)
+		return;
+	strbuf_init(&text, MIME_TEXT_MAX - used);
 	if (mail_envelope_write(&text, header))
 		part->envelope = mime_tree_keep(t, strbuf_span(&text));
-	else
+	if (!part->envelope.p) {
 		t->is_truncated = true;
+		t->text.max = 0;
+	}
 	strbuf_clear(&text);
 }
 

@@ -387,6 +387,38 @@ START_TEST(kept_text_is_limited)
 }
 END_TEST
 
+/* Envelopes many times as long as their headers: the first that does not fit is the last tried. */
+START_TEST(envelopes_are_limited)
+{
+	struct strbuf b = big_buf(8 << 20);
+	struct job job = {0};
+	uint32_t have = 0;
+
+	strbuf_add_str(&b, "Content-Type: multipart/mixed; boundary=b\r\n\r\n");
+	for (int i = 0; i < 400; i++) {
+		strbuf_add_str(&b, "--b\r\nContent-Type: message/rfc822\r\n\r\nFrom: ");
+		for (int k = 0; k < 1000; k++)
+			strbuf_add_str(&b, "a,");
+		strbuf_add_str(&b, "\r\n\r\nx\r\n");
+	}
+	job.message = strbuf_span(&b);
+	run_small(&job);
+	for (uint32_t i = 1; i < job.tree->count; i++) {
+		const struct mime_part *p = &job.tree->parts[i];
+
+		have += p->envelope.p != NULL;
+		if (p->flags & MIME_MESSAGE)
+			continue;
+		ck_assert_uint_eq(p->envelope.p != NULL, i / 2 <= have);
+	}
+	ck_assert_uint_ge(have, 5);
+	ck_assert_uint_lt(have, 20);
+	ck_assert(job.tree->is_truncated);
+	end_job(&job);
+	strbuf_clear(&b);
+}
+END_TEST
+
 /* 64 open boundaries of 2,000 bytes that differ at their end, and lines that nearly match all. */
 static uint64_t steps_of_near_misses(size_t lines)
 {
@@ -483,6 +515,7 @@ int main(void)
 	tcase_add_test(t, parts_are_limited);
 	tcase_add_test(t, headers_are_limited);
 	tcase_add_test(t, kept_text_is_limited);
+	tcase_add_test(t, envelopes_are_limited);
 	tcase_add_test(t, work_is_linear);
 	tcase_add_test(t, boundaries_of_all_lengths);
 	suite_add_tcase(s, t);
