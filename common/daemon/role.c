@@ -28,6 +28,9 @@ static void settle_process(void)
 #ifndef MS_SANITIZED
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif
+	/* Under a supervisor that was killed nobody would start us again: end as if told to. */
+	if (getenv("MS_READY_FD"))
+		(void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
 	umask(0007);
 	if (getrlimit(RLIMIT_NOFILE, &nofile) == 0) {
 		nofile.rlim_cur = nofile.rlim_max;

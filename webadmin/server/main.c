@@ -10,9 +10,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define CONF_MAX (64 * 1024)
@@ -133,6 +135,8 @@ static int serve(const char *conf_path, struct err *err)
 	if (config_run_path(cfg, "lighttpd.conf", path, err) < 0 || write_conf(cfg, &b, err) < 0 ||
 	    save(path, strbuf_span(&b), err) < 0)
 		goto out;
+	/* lighttpd ends with whoever started us. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
 	say_ready();
 	if (config_u64(cfg, SET_WEB_PORT) == 0) {
 		pause(); /* switched off: nothing to do until the signal that ends us */
