@@ -1,0 +1,35 @@
+/*
+ * mailsteadctl: a command line for the admin plane. "run" and "config" happen here; every other
+ * verb is a request to authd, which knows them all ("mailsteadctl help" asks it), and whose records
+ * are printed as a table or as JSON.
+ */
+#ifndef MS_CTL_CTL_H
+#define MS_CTL_CTL_H
+
+#include "common/config/config.h"
+#include "common/ipc/ipc.h"
+#include "common/ipc/msg.h"
+
+#define EXIT_FAILED 1
+#define EXIT_USAGE 2
+#define EXIT_UNREACHABLE 3
+
+/* run.c: the whole appliance in the foreground, until SIGTERM or SIGINT. Returns the exit status.
+ */
+int ctl_run(const char *conf_path);
+
+/* print.c */
+struct records {
+	struct strbuf *list; /* one body a record */
+	size_t count, cap;
+};
+
+void records_add(struct records *r, struct span body);
+void records_clear(struct records *r);
+/* Rows with the same value names are one aligned table with a heading. */
+void print_tables(const struct records *r);
+/* An array of objects. */
+void print_json(const struct records *r);
+void print_json_string(struct span s); /* invalid UTF-8 becomes U+FFFD */
+
+#endif

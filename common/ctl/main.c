@@ -1,0 +1,253 @@
+#include "common/ctl/ctl.h"
+
+#include "common/base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ANSWER_TIMEOUT_MS 120000
+#define SECRET_MAX 1024
+
+struct options {
+	const char *conf;
+	bool is_json, has_secret;
+	struct span words[IPC_ADMIN_WORDS];
+	uint32_t count;
+};
+
+static const char usage_text[] =
+    "usage: mailsteadctl [-c FILE] [--json] VERB ...\n"
+    "\n"
+    "  run                                start everything, in the foreground\n"
+    "  status                             what runs, and each listener\n"
+    "  domain add|remove DOMAIN           domain list\n"
+    "  account add ADDRESS --password-stdin\n"
+    "  account remove|disable|enable|show ADDRESS\n"
+    "  account password ADDRESS --password-stdin\n"
+    "  account list\n"
+    "  alias add ADDRESS TARGET ...       alias remove ADDRESS, alias list\n"
+    "  set NAME VALUE                     get [NAME], unset NAME, diff\n"
+    "  queue list                         queue show|retry|delete ID\n"
+    "  reload                             read the configuration again\n"
+    "  help                               all verbs (asks the running instance)\n"
+    "  config check|sample|man            without a running instance\n";
+
+static int usage(void)
+{
+	fputs(usage_text, stderr);
+	return EXIT_USAGE;
+}
+
+/* Options may stand anywhere; "--" ends them. */
+static bool parse_options(int argc, char **argv, struct options *o)
+{
+	bool are_over = false;
+
+	o->conf = "/etc/mailstead/mailstead.conf";
+	for (int i = 1; i < argc; i++) {
+		if (!are_over && strcmp(argv[i], "--") == 0) {
+			are_over = true;
+		} else if (!are_over && strcmp(argv[i], "--json") == 0) {
+			o->is_json = true;
+		} else if (!are_over && strcmp(argv[i], "--password-stdin") == 0) {
+			o->has_secret = true;
+		} else if (!are_over && strcmp(argv[i], "-c") == 0) {
+			if (++i == argc)
+				return false;
+			o->conf = argv[i];
+		} else if (o->count == IPC_ADMIN_WORDS) {
+			return false;
+		} else {
+			o->words[o->count++] = span_of(argv[i]);
+		}
+	}
+	return o->count > 0;
+}
+
+static bool word_is(const struct options *o, uint32_t i, const char *word)
+{
+	return i < o->count && span_eq(o->words[i], span_of(word));
+}
+
+static void fail(const struct options *o, enum err_code code, struct span text)
+{
+	if (o->is_json) {
+		fputs("{\"error\": ", stdout);
+		print_json_string(span_of(err_code_name(code)));
+		fputs(", \"text\": ", stdout);
+		print_json_string(text);
+		fputs("}\n", stdout);
+		return;
+	}
+	fprintf(stderr, "mailsteadctl: %.*s\n", SPAN_FMT(text));
+}
+
+/* One line of standard input without its end. */
+static bool read_secret(struct strbuf *secret)
+{
+	char c;
+	ssize_t n;
+
+	while ((n = read(0, &c, 1)) == 1 && c != '\n')
+		strbuf_add_chr(secret, c);
+	if (secret->n > 0 && secret->p[secret->n - 1] == '\r')
+		strbuf_truncate(secret, secret->n - 1);
+	return n >= 0 && !secret->failed && secret->n > 0;
+}
+
+static int connect_admin(const struct options *o, struct err *err)
+{
+	char path[CONFIG_PATH_MAX];
+	struct config *cfg;
+	int fd = -1;
+
+	if (config_load(o->conf, &cfg, err) < 0)
+		return -1;
+	if (config_run_path(cfg, "admin.sock", path, err) == 0) {
+		fd = ipc_sync_connect(path, ANSWER_TIMEOUT_MS, err);
+		if (fd < 0)
+			err_wrap(err, "mailstead does not seem to run");
+	}
+	config_unref(cfg);
+	return fd;
+}
+
+static int send_request(const struct options *o, int fd, struct span secret, struct err *err)
+{
+	struct ipc_admin cmd = {.secret = secret, .count = o->count};
+	struct strbuf body;
+	int result;
+
+	memcpy(cmd.words, o->words, sizeof(cmd.words));
+	strbuf_init(&body, IPC_BODY_MAX);
+	ipc_enc_admin(&body, &cmd);
+	result = body.failed
+		     ? err_set(err, ERR_LIMIT, "the command is too long")
+		     : ipc_sync_send(fd, IPC_ADMIN, 1, strbuf_span(&body), ANSWER_TIMEOUT_MS, err);
+	mem_wipe(body.p, body.cap);
+	strbuf_clear(&body);
+	return result;
+}
+
+/* The records, then how it ended. */
+static int receive(
+    int fd, struct records *r, struct strbuf *text, enum err_code *code, struct err *err)
+{
+	struct ipc_error end;
+	struct ipc_msg msg;
+	struct strbuf buf;
+	int result;
+
+	strbuf_init(&buf, IPC_BODY_MAX);
+	while ((result = ipc_sync_recv(fd, &buf, &msg, ANSWER_TIMEOUT_MS, err)) == 0 &&
+	       msg.type == IPC_ADMIN_RECORD)
+		records_add(r, msg.body);
+	if (result == 0 && ((msg.type != IPC_ADMIN_END && msg.type != IPC_ERROR) ||
+			       !ipc_dec_error(msg.body, &end)))
+		result = err_set(err, ERR_INVALID, "authd gave an answer that makes no sense");
+	if (result == 0) {
+		*code = end.code;
+		strbuf_add(text, end.text);
+	}
+	strbuf_clear(&buf);
+	return result;
+}
+
+static int print_result(
+    const struct options *o, const struct records *r, enum err_code code, const struct strbuf *text)
+{
+	if (code != ERR_NONE) {
+		if (!o->is_json)
+			print_tables(r);
+		fail(o, code, strbuf_span(text));
+		return EXIT_FAILED;
+	}
+	if (!o->is_json) {
+		print_tables(r);
+		if (text->n > 0)
+			printf("%s\n", text->p);
+		return 0;
+	}
+	/* A list stays a list when it is empty. */
+	if (r->count > 0 || word_is(o, o->count - 1, "list") || word_is(o, 1, "list")) {
+		print_json(r);
+		return 0;
+	}
+	fputs("{\"ok\": true, \"text\": ", stdout);
+	print_json_string(strbuf_span(text));
+	fputs("}\n", stdout);
+	return 0;
+}
+
+static int request(const struct options *o)
+{
+	struct records r = {0};
+	struct strbuf secret, text;
+	enum err_code code = ERR_NONE;
+	struct err err = ERR_INIT;
+	int status = EXIT_FAILED;
+	int fd = -1;
+
+	strbuf_init(&secret, SECRET_MAX);
+	strbuf_init(&text, IPC_BODY_MAX);
+	if (o->has_secret && !read_secret(&secret)) {
+		fail(o, ERR_INVALID, SPAN("no password on standard input"));
+		goto out;
+	}
+	fd = connect_admin(o, &err);
+	if (fd < 0 || send_request(o, fd, strbuf_span(&secret), &err) < 0 ||
+	    receive(fd, &r, &text, &code, &err) < 0) {
+		fail(o, err.code, span_of(err.text));
+		status = fd < 0 ? EXIT_UNREACHABLE : EXIT_FAILED;
+		goto out;
+	}
+	status = print_result(o, &r, code, &text);
+out:
+	if (fd >= 0)
+		close(fd);
+	mem_wipe(secret.p, secret.cap);
+	strbuf_clear(&secret);
+	strbuf_clear(&text);
+	records_clear(&r);
+	return status;
+}
+
+static int config_verb(const struct options *o)
+{
+	struct config *cfg;
+	struct strbuf text;
+	struct err err = ERR_INIT;
+
+	if (word_is(o, 1, "check")) {
+		if (config_load(o->conf, &cfg, &err) < 0) {
+			fail(o, err.code, span_of(err.text));
+			return EXIT_FAILED;
+		}
+		config_unref(cfg);
+		return 0;
+	}
+	strbuf_init(&text, IPC_BODY_MAX);
+	if (word_is(o, 1, "sample"))
+		config_sample(&text);
+	else if (word_is(o, 1, "man"))
+		config_man(&text);
+	else
+		return usage();
+	fwrite(text.p, 1, text.n, stdout);
+	strbuf_clear(&text);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {0};
+
+	if (!parse_options(argc, argv, &o))
+		return usage();
+	if (word_is(&o, 0, "run"))
+		return o.count == 1 ? ctl_run(o.conf) : usage();
+	if (word_is(&o, 0, "config"))
+		return o.count == 2 ? config_verb(&o) : usage();
+	return request(&o);
+}

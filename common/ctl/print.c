@@ -1,0 +1,228 @@
+#include "common/ctl/ctl.h"
+
+#include "common/base/mem.h"
+#include "common/base/utf8.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#define COLUMNS_MAX 64
+
+void records_add(struct records *r, struct span body)
+{
+	if (r->count == r->cap) {
+		r->cap = r->cap ? r->cap * 2 : 64;
+		r->list = mem_grow(r->list, r->cap, sizeof(*r->list));
+	}
+	strbuf_init(&r->list[r->count], IPC_BODY_MAX);
+	strbuf_add(&r->list[r->count], body);
+	r->count++;
+}
+
+void records_clear(struct records *r)
+{
+	for (size_t i = 0; i < r->count; i++)
+		strbuf_clear(&r->list[i]);
+	mem_free(r->list);
+	*r = (struct records){0};
+}
+
+static void add_time(struct strbuf *b, uint64_t seconds)
+{
+	time_t t = (time_t)seconds;
+	struct tm tm;
+
+	if (seconds == 0 || !gmtime_r(&t, &tm))
+		strbuf_add_str(b, "-");
+	else
+		strbuf_addf(b, "%04d-%02d-%02d %02d:%02d:%02dZ", tm.tm_year + 1900, tm.tm_mon + 1,
+		    tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
+static void add_bytes(struct strbuf *b, uint64_t n)
+{
+	static const char units[] = "BKMGT";
+	double v = (double)n;
+	size_t u = 0;
+
+	while (v >= 1024 && units[u + 1]) {
+		v /= 1024;
+		u++;
+	}
+	strbuf_addf(b, u == 0 ? "%.0f%c" : "%.1f%c", v, units[u]);
+}
+
+/* A value for people: what would move the cursor of a terminal becomes '?'. */
+static void add_cell(struct strbuf *b, const struct ipc_value *v)
+{
+	switch (v->type) {
+	case IPC_TEXT:
+		for (size_t i = 0; i < v->text.n; i++)
+			strbuf_add_chr(b, ascii_is_ctl(v->text.p[i]) ? '?' : v->text.p[i]);
+		if (v->text.n == 0)
+			strbuf_add_chr(b, '-');
+		break;
+	case IPC_BOOL:
+		strbuf_add_str(b, v->number ? "yes" : "no");
+		break;
+	case IPC_BYTES:
+		add_bytes(b, v->number);
+		break;
+	case IPC_TIME:
+		add_time(b, v->number);
+		break;
+	default:
+		strbuf_add_u64(b, v->number);
+		break;
+	}
+}
+
+static bool same_columns(const struct strbuf *a, const struct strbuf *b)
+{
+	struct dec x = dec_of(strbuf_span(a));
+	struct dec y = dec_of(strbuf_span(b));
+	struct ipc_value v, w;
+
+	for (;;) {
+		bool has_v = ipc_rec_next(&x, &v);
+		bool has_w = ipc_rec_next(&y, &w);
+
+		if (!has_v || !has_w)
+			return has_v == has_w;
+		if (!span_eq(v.name, w.name))
+			return false;
+	}
+}
+
+/* Characters a terminal shows for it, near enough: code points. */
+static size_t width_of(struct span s)
+{
+	size_t n = 0;
+	uint32_t cp;
+
+	while (s.n > 0) {
+		(void)utf8_take(&s, &cp);
+		n++;
+	}
+	return n;
+}
+
+static void measure(const struct records *r, size_t from, size_t to, size_t *widths)
+{
+	for (size_t i = from; i < to; i++) {
+		struct dec d = dec_of(strbuf_span(&r->list[i]));
+		struct ipc_value v;
+
+		for (size_t c = 0; c < COLUMNS_MAX && ipc_rec_next(&d, &v); c++) {
+			struct strbuf cell;
+			size_t width;
+
+			strbuf_init(&cell, IPC_BODY_MAX);
+			add_cell(&cell, &v);
+			width = width_of(strbuf_span(&cell));
+			if (width < width_of(v.name))
+				width = width_of(v.name);
+			if (width > widths[c])
+				widths[c] = width;
+			strbuf_clear(&cell);
+		}
+	}
+}
+
+static void put_padded(struct span s, size_t width, bool is_last)
+{
+	size_t n = width_of(s);
+
+	fwrite(s.p, 1, s.n, stdout);
+	for (; !is_last && n < width + 2; n++)
+		putchar(' ');
+}
+
+static void print_row(const struct strbuf *record, const size_t *widths, bool is_heading)
+{
+	struct dec d = dec_of(strbuf_span(record));
+	struct ipc_value v;
+
+	for (size_t c = 0; c < COLUMNS_MAX && ipc_rec_next(&d, &v); c++) {
+		struct strbuf cell;
+
+		strbuf_init(&cell, IPC_BODY_MAX);
+		if (is_heading)
+			for (size_t i = 0; i < v.name.n; i++)
+				strbuf_add_chr(&cell, ascii_upper(v.name.p[i]));
+		else
+			add_cell(&cell, &v);
+		put_padded(strbuf_span(&cell), widths[c], d.in.n == 0);
+		strbuf_clear(&cell);
+	}
+	putchar('\n');
+}
+
+void print_tables(const struct records *r)
+{
+	for (size_t from = 0; from < r->count;) {
+		size_t widths[COLUMNS_MAX] = {0};
+		size_t to = from + 1;
+
+		while (to < r->count && same_columns(&r->list[from], &r->list[to]))
+			to++;
+		measure(r, from, to, widths);
+		if (from > 0)
+			putchar('\n');
+		print_row(&r->list[from], widths, true);
+		for (size_t i = from; i < to; i++)
+			print_row(&r->list[i], widths, false);
+		from = to;
+	}
+}
+
+void print_json_string(struct span s)
+{
+	putchar('"');
+	while (s.n > 0) {
+		struct span before = s;
+		uint32_t cp;
+
+		if (!utf8_take(&s, &cp))
+			fputs("\\ufffd", stdout);
+		else if (cp == '"' || cp == '\\')
+			printf("\\%c", (char)cp);
+		else if (cp < 0x20 || cp == 0x7f)
+			printf("\\u%04x", (unsigned)cp);
+		else
+			fwrite(before.p, 1, before.n - s.n, stdout);
+	}
+	putchar('"');
+}
+
+static void print_json_value(const struct ipc_value *v)
+{
+	if (v->type == IPC_TEXT)
+		print_json_string(v->text);
+	else if (v->type == IPC_BOOL)
+		fputs(v->number ? "true" : "false", stdout);
+	else
+		printf("%llu", (unsigned long long)v->number);
+}
+
+void print_json(const struct records *r)
+{
+	putchar('[');
+	for (size_t i = 0; i < r->count; i++) {
+		struct dec d = dec_of(strbuf_span(&r->list[i]));
+		struct ipc_value v;
+		bool is_first = true;
+
+		fputs(i > 0 ? ",\n {" : "{", stdout);
+		while (ipc_rec_next(&d, &v)) {
+			if (!is_first)
+				fputs(", ", stdout);
+			is_first = false;
+			print_json_string(v.name);
+			fputs(": ", stdout);
+			print_json_value(&v);
+		}
+		putchar('}');
+	}
+	fputs("]\n", stdout);
+}
