@@ -40,7 +40,9 @@ char *strbuf_room(struct strbuf *b, size_t n)
 	}
 	if (need > b->cap) {
 		while (cap < need)
-			cap = cap > need / 2 ? need : cap * 2;
+			cap = cap > SIZE_MAX / 2 ? need : cap * 2;
+		if (cap > b->max && need <= b->max + 1)
+			cap = b->max + 1;
 		b->p = mem_grow(b->cap > 0 ? b->p : NULL, cap, 1);
 		b->cap = cap;
 		b->p[b->n] = '\0';
