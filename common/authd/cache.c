@@ -56,8 +56,8 @@ static struct span account_key(uint64_t account, unsigned char buf[8])
 	return span_make(buf, 8);
 }
 
-void good_logins_put(struct good_logins *g, uint64_t account, struct span password,
-    uint64_t now_ms, uint64_t keep_ms)
+void good_logins_put(struct good_logins *g, uint64_t account, struct span password, uint64_t now_ms,
+    uint64_t keep_ms)
 {
 	unsigned char buf[8];
 	struct good *one;

@@ -148,7 +148,7 @@ struct sort {
 	struct entry {
 		struct span key;
 		void *value;
-	} *e;
+	} * e;
 	size_t n;
 };
 
@@ -277,7 +277,8 @@ static int apply_user(struct index *ix, uint64_t number, struct span row, struct
 	d = domain_of(ix, r.address);
 	other = index_account(ix, r.address);
 	if (r.deleting == 0 && (!d || (other && other->number != number)))
-		return corrupt(err, d ? "two accounts with one address" : "an account in no domain");
+		return corrupt(
+		    err, d ? "two accounts with one address" : "an account in no domain");
 	if (!a)
 		a = add_account(ix, number);
 	unlink_account(ix, a);

@@ -7,8 +7,8 @@
 
 static int bad_domain(struct err *err, struct span in)
 {
-	return err_set(err, ERR_INVALID, "not a domain name: %.*s",
-	    in.n > 80 ? 80 : (int)in.n, in.p ? in.p : "");
+	return err_set(err, ERR_INVALID, "not a domain name: %.*s", in.n > 80 ? 80 : (int)in.n,
+	    in.p ? in.p : "");
 }
 
 /* U-labels to A-labels; a pure computation over libidn2's tables. */
@@ -20,8 +20,8 @@ static int to_a_labels(struct span in, char out[MAIL_DOMAIN_MAX + 1], size_t *n)
 
 	memcpy(text, in.p, in.n);
 	text[in.n] = '\0';
-	if (idn2_lookup_u8((const uint8_t *)text, &found,
-		IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) != IDN2_OK)
+	if (idn2_lookup_u8((const uint8_t *)text, &found, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) !=
+	    IDN2_OK)
 		return -1;
 	len = strlen((const char *)found);
 	if (len <= MAIL_DOMAIN_MAX)
@@ -95,8 +95,8 @@ int name_parse(struct name *nm, struct span in, struct err *err)
 		return 0;
 	}
 	if (mail_address_parse(in, MAIL_ADDRESS_UTF8, buf, &a, NULL) < 0 && !split_bare(in, &a))
-		return err_set(err, ERR_INVALID, "not an address: %.*s",
-		    in.n > 80 ? 80 : (int)in.n, in.p ? in.p : "");
+		return err_set(err, ERR_INVALID, "not an address: %.*s", in.n > 80 ? 80 : (int)in.n,
+		    in.p ? in.p : "");
 	if (a.local.n == 0 || a.local.n > MAIL_LOCAL_MAX || a.domain.n == 0)
 		return err_set(err, ERR_INVALID, "not an address");
 	set_local(nm, a.local);

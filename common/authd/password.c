@@ -97,10 +97,11 @@ bool phc_format(const struct phc *p, struct strbuf *out)
 bool phc_has_params(const struct phc *p, const struct hash_params *params)
 {
 	return p->params.memory_kib == params->memory_kib && p->params.passes == params->passes &&
-	    p->params.lanes == params->lanes && p->hash_n == HASH_LEN && p->salt_n == SALT_LEN;
+	       p->params.lanes == params->lanes && p->hash_n == HASH_LEN && p->salt_n == SALT_LEN;
 }
 
-static int run_argon2(const struct phc *p, struct span password, unsigned char *out, struct err *err)
+static int run_argon2(
+    const struct phc *p, struct span password, unsigned char *out, struct err *err)
 {
 	int rc = argon2id_hash_raw(p->params.passes, p->params.memory_kib, p->params.lanes,
 	    password.n > 0 ? password.p : "", password.n, p->salt, p->salt_n, out, p->hash_n);
@@ -111,8 +112,8 @@ static int run_argon2(const struct phc *p, struct span password, unsigned char *
 	    "password hash: %s", argon2_error_message(rc));
 }
 
-int password_make(const struct hash_params *params, struct span password, char out[PHC_MAX + 1],
-    struct err *err)
+int password_make(
+    const struct hash_params *params, struct span password, char out[PHC_MAX + 1], struct err *err)
 {
 	struct phc p = {.params = *params, .salt_n = SALT_LEN, .hash_n = HASH_LEN};
 	struct strbuf b;
@@ -151,14 +152,14 @@ int password_verify(struct span phc, struct span password, struct err *err)
 int password_check_new(struct span password, struct err *err)
 {
 	if (password.n < PASSWORD_MIN)
-		return err_set(err, ERR_INVALID, "a password needs at least %d characters",
-		    PASSWORD_MIN);
+		return err_set(
+		    err, ERR_INVALID, "a password needs at least %d characters", PASSWORD_MIN);
 	if (password.n > PASSWORD_MAX)
 		return err_set(err, ERR_INVALID, "a password has at most %d bytes", PASSWORD_MAX);
 	for (size_t i = 0; i < password.n; i++)
 		if (ascii_is_ctl(password.p[i]))
-			return err_set(err, ERR_INVALID,
-			    "a password must not contain control characters");
+			return err_set(
+			    err, ERR_INVALID, "a password must not contain control characters");
 	if (!utf8_is_valid(password))
 		return err_set(err, ERR_INVALID, "a password must be valid UTF-8");
 	return 0;

@@ -30,8 +30,8 @@ bool phc_format(const struct phc *p, struct strbuf *out);
 bool phc_has_params(const struct phc *p, const struct hash_params *params);
 
 /* ERR_NO_SPACE when memory is short. out is NUL-terminated. */
-int password_make(const struct hash_params *params, struct span password, char out[PHC_MAX + 1],
-    struct err *err);
+int password_make(
+    const struct hash_params *params, struct span password, char out[PHC_MAX + 1], struct err *err);
 /* 1 right, 0 wrong, -1 with err. The comparison takes constant time. */
 int password_verify(struct span phc, struct span password, struct err *err);
 

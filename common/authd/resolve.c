@@ -48,8 +48,8 @@ static void search_domain(struct span key, void *value, void *arg)
 	struct search *s = arg;
 	struct account *admin = first_admin(d);
 	struct account *first = list_is_empty(&d->accounts)
-	    ? NULL
-	    : container_of(d->accounts.next, struct account, link);
+				    ? NULL
+				    : container_of(d->accounts.next, struct account, link);
 
 	if (admin && (!s->admin || admin->number < s->admin->number))
 		s->admin = admin;
@@ -271,8 +271,8 @@ static int push(struct check *c, struct alias *al, struct err *err)
 	if (al->mark == c->rv->ix->mark)
 		return 0;
 	if (c->depth == CHECK_FRAMES)
-		return err_set(err, ERR_INVALID, "more than %d aliases one behind the other",
-		    RESOLVE_DEPTH);
+		return err_set(
+		    err, ERR_INVALID, "more than %d aliases one behind the other", RESOLVE_DEPTH);
 	al->mark = c->rv->ix->mark;
 	al->is_on_path = true;
 	al->height = 1;
@@ -293,8 +293,8 @@ static int pop(struct check *c, struct err *err)
 
 	al->is_on_path = false;
 	if (al->height > RESOLVE_DEPTH)
-		return err_set(err, ERR_INVALID, "more than %d aliases one behind the other",
-		    RESOLVE_DEPTH);
+		return err_set(
+		    err, ERR_INVALID, "more than %d aliases one behind the other", RESOLVE_DEPTH);
 	if (c->depth > 0)
 		raise_height(c->stack[c->depth - 1].alias, al);
 	return 0;

@@ -2,7 +2,8 @@
  * Who receives mail for an address. In order: the account or alias of that very address; the same
  * without its subaddress (alice+shop@ is alice@); postmaster and abuse of each of our domains and
  * "postmaster" alone (RFC 5321 4.5.1, RFC 2142), which always reach somebody; the domain's
- * catch-all. Aliases expand to at most RESOLVE_DEPTH levels, each account once. No I/O; loop thread.
+ * catch-all. Aliases expand to at most RESOLVE_DEPTH levels, each account once. No I/O; loop
+ * thread.
  */
 #ifndef MS_AUTHD_RESOLVE_H
 #define MS_AUTHD_RESOLVE_H

@@ -173,8 +173,7 @@ static void end(struct throttle *t, char kind, struct span name, bool is_failure
 		drop(t, b); /* most people never fail */
 }
 
-void throttle_end(
-    struct throttle *t, const struct throttle_who *who, bool is_failure, uint64_t now)
+void throttle_end(struct throttle *t, const struct throttle_who *who, bool is_failure, uint64_t now)
 {
 	end(t, 'n', who->network, is_failure, now);
 	if (!who->is_known)

@@ -19,7 +19,7 @@ struct throttle_limits {
 struct throttle_who {
 	struct span network, account; /* account: its name in lower case */
 	bool is_known; /* logged in to this account from this network within 30 days: failures of
-	                * others on the account do not count against it */
+			* others on the account do not count against it */
 };
 
 enum throttle_answer { THROTTLE_GO, THROTTLE_WAIT, THROTTLE_STOP };

@@ -1,0 +1,146 @@
+/* auth.sock: what roles ask. */
+#include "common/authd/authd.h"
+
+#include "common/base/mem.h"
+#include "common/log/log.h"
+
+/* A login's way back: the peer may be gone by then, ipc_reply knows. */
+struct question {
+	struct authd *a;
+	struct ipc_peer peer;
+	uint32_t id;
+};
+
+static void refuse(
+    struct authd *a, const struct ipc_peer *peer, uint32_t id, enum err_code code, struct span text)
+{
+	struct ipc_error e = {.code = (uint16_t)code, .text = text};
+	struct strbuf b;
+
+	strbuf_init(&b, 1024);
+	ipc_enc_error(&b, &e);
+	ipc_reply(a->auth, peer, id, IPC_ERROR, strbuf_span(&b));
+	strbuf_clear(&b);
+}
+
+static void on_login_answer(void *arg, const struct login_answer *answer)
+{
+	struct question *q = arg;
+	struct ipc_login_result r = {
+	    .status = (uint8_t)answer->status, .text = span_of(answer->text)};
+	struct strbuf b;
+
+	if (answer->account && answer->status == LOGIN_OK) {
+		r.account = answer->account->number;
+		r.address = answer->account->row.address;
+		r.quota_bytes = answer->account->row.quota_bytes;
+		r.quota_messages = answer->account->row.quota_messages;
+	}
+	strbuf_init(&b, 4096);
+	ipc_enc_login_result(&b, &r);
+	if (q->a->auth)
+		ipc_reply(q->a->auth, &q->peer, q->id, IPC_AUTH_RESULT, strbuf_span(&b));
+	strbuf_clear(&b);
+	mem_free(q);
+}
+
+static bool on_login(struct authd *a, const struct ipc_peer *peer, const struct ipc_msg *msg)
+{
+	struct ipc_login login;
+	struct question *q;
+
+	if (!ipc_dec_login(msg->body, &login))
+		return false;
+	q = mem_zalloc(sizeof(*q));
+	*q = (struct question){a, *peer, msg->id};
+	/* The web logs in through web.sock, where a session comes of it. */
+	if (span_eq(login.protocol, SPAN("web")))
+		login.protocol = span_of(NULL);
+	login_ask(a, &login, on_login_answer, q);
+	return true;
+}
+
+static bool on_resolve(struct authd *a, const struct ipc_peer *peer, const struct ipc_msg *msg)
+{
+	struct resolver rv = authd_resolver(a);
+	struct ipc_resolve question;
+	struct resolve_result r;
+	struct ipc_target *targets;
+	struct strbuf b;
+
+	if (!ipc_dec_resolve(msg->body, &question))
+		return false;
+	resolve(&rv, question.address, &r);
+	targets = mem_array(r.count + 1, sizeof(*targets));
+	for (uint32_t i = 0; i < r.count; i++) {
+		const struct account *acc = r.targets[i].account;
+
+		targets[i] = (struct ipc_target){
+		    .account = acc->number,
+		    .quota_bytes = acc->row.quota_bytes,
+		    .quota_messages = acc->row.quota_messages,
+		    .address = acc->row.address,
+		    .detail = span_make(r.targets[i].detail, r.targets[i].detail_n),
+		};
+	}
+	if (r.status == RESOLVE_TEMP)
+		log_warning("auth-resolve", LOG_SPAN("address", question.address),
+		    LOG_U64("count", r.count));
+	strbuf_init(&b, IPC_BODY_MAX);
+	ipc_enc_resolved(&b, r.status, targets, r.status == RESOLVE_LOCAL ? r.count : 0);
+	ipc_reply(a->auth, peer, msg->id, IPC_AUTH_RESOLVED, strbuf_span(&b));
+	strbuf_clear(&b);
+	mem_free(targets);
+	resolve_clear(&r);
+	return true;
+}
+
+static bool on_sender(struct authd *a, const struct ipc_peer *peer, const struct ipc_msg *msg)
+{
+	struct resolver rv = authd_resolver(a);
+	const struct account *acc;
+	struct ipc_sender q;
+	char may = 0;
+
+	if (!ipc_dec_sender(msg->body, &q))
+		return false;
+	acc = index_number(&a->index, q.account);
+	if (acc && !account_is_deleting(acc) &&
+	    !(acc->row.flags & (USER_DISABLED | USER_RECEIVE_ONLY)))
+		may = resolve_may_send(&rv, acc, q.address);
+	ipc_reply(a->auth, peer, msg->id, IPC_AUTH_SENDER_RESULT, span_make(&may, 1));
+	return true;
+}
+
+static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_msg *msg)
+{
+	struct authd *a = arg;
+	bool ok = false;
+
+	switch (msg->type) {
+	case IPC_AUTH_LOGIN:
+		ok = on_login(a, peer, msg);
+		break;
+	case IPC_AUTH_RESOLVE:
+		ok = on_resolve(a, peer, msg);
+		break;
+	case IPC_AUTH_SENDER:
+		ok = on_sender(a, peer, msg);
+		break;
+	default:
+		break;
+	}
+	if (!ok)
+		refuse(a, peer, msg->id, ERR_INVALID, SPAN("malformed request"));
+}
+
+int auth_server_open(struct authd *a, struct err *err)
+{
+	static const struct ipc_server_ops ops = {.on_message = on_message};
+	char path[CONFIG_PATH_MAX];
+
+	if (config_run_path(a->cfg, "auth.sock", path, err) < 0)
+		return -1;
+	a->auth = ipc_server_new(a->loop, path, 0660, &ops, a, err);
+	return a->auth ? 0 : -1;
+}

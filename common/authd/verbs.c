@@ -1,0 +1,87 @@
+#include "common/authd/verbs.h"
+
+#include "common/base/mem.h"
+
+static const struct verb table[] = {
+    {"ping", 0, 0, VERB_ANYONE, 0, verb_ping, ""},
+    {"login", 1, 1, VERB_ANYONE, VERB_WEB, verb_login, "ADDRESS (secret: password)"},
+    {"logout", 0, 0, VERB_USER, VERB_WEB | VERB_CHANGES, verb_logout, ""},
+    {"whoami", 0, 0, VERB_USER, 0, verb_whoami, ""},
+    {"help", 0, 0, VERB_USER, 0, verb_help, ""},
+    {"domain add", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_domain_add, "DOMAIN"},
+    {"domain remove", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_domain_remove, "DOMAIN"},
+    {"domain list", 0, 0, VERB_ADMIN, 0, verb_domain_list, ""},
+    {"account add", 1, 2, VERB_ADMIN, VERB_CHANGES | VERB_HASH, verb_account_add,
+	"ADDRESS [--admin] (secret: password)"},
+    {"account remove", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_account_remove, "ADDRESS"},
+    {"account list", 0, 3, VERB_ADMIN, 0, verb_account_list, "[DOMAIN] [--after ADDRESS]"},
+    {"account show", 1, 1, VERB_ADMIN, 0, verb_account_show, "ADDRESS"},
+    {"account password", 1, 1, VERB_ADMIN, VERB_CHANGES | VERB_HASH, verb_account_password,
+	"ADDRESS (secret: password)"},
+    {"account disable", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_account_disable, "ADDRESS"},
+    {"account enable", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_account_enable, "ADDRESS"},
+    {"account quota", 2, 3, VERB_ADMIN, VERB_CHANGES, verb_account_quota,
+	"ADDRESS BYTES|none [MESSAGES|none]"},
+    {"account receive-only", 2, 2, VERB_ADMIN, VERB_CHANGES, verb_account_receive_only,
+	"ADDRESS yes|no"},
+    {"account admin", 2, 2, VERB_ADMIN, VERB_CHANGES, verb_account_admin, "ADDRESS yes|no"},
+    {"account protocols", 2, 2, VERB_ADMIN, VERB_CHANGES, verb_account_protocols,
+	"ADDRESS smtp,imap,pop3,web"},
+    {"app-password add", 2, 3, VERB_ADMIN, VERB_CHANGES, verb_app_add,
+	"ADDRESS LABEL [smtp,imap,pop3]"},
+    {"app-password list", 1, 1, VERB_ADMIN, 0, verb_app_list, "ADDRESS"},
+    {"app-password remove", 2, 2, VERB_ADMIN, VERB_CHANGES, verb_app_remove, "ADDRESS ID"},
+    {"alias add", 2, IPC_ADMIN_WORDS - 2, VERB_ADMIN, VERB_CHANGES, verb_alias_add,
+	"ADDRESS|@DOMAIN TARGET..."},
+    {"alias remove", 1, IPC_ADMIN_WORDS - 2, VERB_ADMIN, VERB_CHANGES, verb_alias_remove,
+	"ADDRESS|@DOMAIN [TARGET...]"},
+    {"alias list", 0, 3, VERB_ADMIN, 0, verb_alias_list, "[DOMAIN] [--after ADDRESS]"},
+    {"set", 2, 2, VERB_ADMIN, VERB_CHANGES, verb_set, "NAME VALUE"},
+    {"unset", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_unset, "NAME"},
+    {"get", 0, 1, VERB_ADMIN, 0, verb_get, "[NAME]"},
+    {"diff", 0, 0, VERB_ADMIN, 0, verb_diff, ""},
+    {"audit list", 0, 1, VERB_ADMIN, 0, verb_audit_list, "[COUNT]"},
+    {"status", 0, 0, VERB_ADMIN, 0, verb_status, ""},
+    {"queue list", 0, IPC_ADMIN_WORDS - 2, VERB_ADMIN, 0, verb_forward, "..."},
+    {"queue show", 0, IPC_ADMIN_WORDS - 2, VERB_ADMIN, 0, verb_forward, "ID"},
+    {"queue", 1, IPC_ADMIN_WORDS - 1, VERB_ADMIN, VERB_CHANGES, verb_forward, "VERB ..."},
+    {"check", 0, IPC_ADMIN_WORDS - 1, VERB_ADMIN, 0, verb_forward, "..."},
+    {"backup", 0, IPC_ADMIN_WORDS - 1, VERB_ADMIN, VERB_CHANGES, verb_forward, "..."},
+    {"reload", 0, 0, VERB_ADMIN, VERB_CHANGES, verb_reload, ""},
+};
+
+const struct verb *verb_at(size_t i)
+{
+	return i < ARRAY_LEN(table) ? &table[i] : NULL;
+}
+
+/* How many words of the command a verb's name takes; 0 if it is another verb. */
+static uint32_t match(const struct verb *v, const struct ipc_admin *cmd)
+{
+	struct span rest = span_of(v->name);
+	struct span word;
+	uint32_t n = 0;
+
+	while (span_split(&rest, ' ', &word)) {
+		if (n >= cmd->count || !span_eq(word, cmd->words[n]))
+			return 0;
+		n++;
+	}
+	return n;
+}
+
+const struct verb *verb_find(const struct ipc_admin *cmd, uint32_t *words)
+{
+	const struct verb *best = NULL;
+
+	*words = 0;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		uint32_t n = match(&table[i], cmd);
+
+		if (n > *words) {
+			*words = n;
+			best = &table[i];
+		}
+	}
+	return best;
+}

@@ -1,0 +1,77 @@
+/*
+ * THE table of admin verbs: their words, who may say them, how many arguments they take, and
+ * whether they change something. A verb that is not in it does not exist, on no socket.
+ */
+#ifndef MS_AUTHD_VERBS_H
+#define MS_AUTHD_VERBS_H
+
+#include "common/ipc/msg.h"
+
+struct call;
+
+enum verb_role {
+	VERB_ANYONE, /* no session needed */
+	VERB_USER,   /* any live session; admin.sock */
+	VERB_ADMIN,  /* a session of an account with the admin flag; admin.sock */
+};
+
+enum verb_flag {
+	VERB_CHANGES = 1, /* takes its turn, leaves an audit row */
+	VERB_HASH = 2,    /* the secret is a new password: checked and hashed before run */
+	VERB_WEB = 4,     /* only on web.sock */
+};
+
+struct verb {
+	const char *name; /* one or two words */
+	uint8_t min, max; /* arguments */
+	uint8_t role, flags;
+	void (*run)(struct call *call);
+	const char *usage; /* the arguments, for people */
+};
+
+/* The verb whose words begin the command (the longest), and how many they are; NULL for none. */
+const struct verb *verb_find(const struct ipc_admin *cmd, uint32_t *words);
+const struct verb *verb_at(size_t i); /* the table; NULL at its end */
+
+/* verbs_account.c */
+void verb_account_add(struct call *call);
+void verb_account_remove(struct call *call);
+void verb_account_list(struct call *call);
+void verb_account_show(struct call *call);
+void verb_account_password(struct call *call);
+void verb_account_disable(struct call *call);
+void verb_account_enable(struct call *call);
+void verb_account_quota(struct call *call);
+void verb_account_receive_only(struct call *call);
+void verb_account_admin(struct call *call);
+void verb_account_protocols(struct call *call);
+/* verbs_app.c */
+void verb_app_add(struct call *call);
+void verb_app_list(struct call *call);
+void verb_app_remove(struct call *call);
+/* verbs_domain.c */
+void verb_domain_add(struct call *call);
+void verb_domain_remove(struct call *call);
+void verb_domain_list(struct call *call);
+void verb_alias_add(struct call *call);
+void verb_alias_remove(struct call *call);
+void verb_alias_list(struct call *call);
+/* verbs_settings.c */
+void verb_set(struct call *call);
+void verb_unset(struct call *call);
+void verb_get(struct call *call);
+void verb_diff(struct call *call);
+/* verbs_session.c */
+void verb_login(struct call *call);
+void verb_logout(struct call *call);
+void verb_whoami(struct call *call);
+void verb_ping(struct call *call);
+void verb_help(struct call *call);
+/* audit.c */
+void verb_audit_list(struct call *call);
+/* forward.c */
+void verb_status(struct call *call);
+void verb_forward(struct call *call);
+void verb_reload(struct call *call);
+
+#endif

@@ -1,0 +1,106 @@
+/* login, logout, whoami: sessions of the web admin. ping, help: anything at all. */
+#include "common/authd/call.h"
+#include "common/authd/session.h"
+#include "common/base/mem.h"
+
+#include <string.h>
+
+struct token {
+	char text[SESSION_TOKEN_LEN + 1];
+	bool is_admin;
+};
+
+static void tell_token(struct call *call)
+{
+	const struct token *t = call->arg;
+	struct strbuf b;
+
+	strbuf_init(&b, 1024);
+	ipc_rec_text(&b, "token", span_of(t->text));
+	ipc_rec_text(&b, "address", span_of(call->who));
+	ipc_rec_number(&b, "admin", IPC_BOOL, t->is_admin);
+	call_record(call, &b);
+	call_ok(call, "%s", "");
+}
+
+static void on_answer(void *arg, const struct login_answer *answer)
+{
+	struct call *call = arg;
+	struct token *t;
+
+	if (answer->status == LOGIN_THROTTLED || answer->status == LOGIN_TEMP) {
+		call_fail(call, ERR_TEMP, "%s", answer->text);
+		return;
+	}
+	/* Right or wrong: whoever may not log in here learns nothing about the password. */
+	if (answer->status != LOGIN_OK) {
+		call_fail(call, ERR_DENIED, "wrong address or password");
+		return;
+	}
+	memcpy(call->who, answer->account->row.address.p, answer->account->row.address.n);
+	call->who[answer->account->row.address.n] = '\0';
+	t = mem_zalloc(sizeof(*t));
+	t->is_admin = (answer->account->row.flags & USER_ADMIN) != 0;
+	session_create(call->a, call_change(call), answer->account->number, t->text);
+	call->arg = t;
+	call->arg_n = sizeof(*t);
+	call->after = tell_token;
+	call_commit(call, "%s", "");
+}
+
+void verb_login(struct call *call)
+{
+	struct ipc_login q = {
+	    .protocol = SPAN("web"),
+	    .listener = SPAN("web"),
+	    .client = call_client(call),
+	    .user = call->args[0],
+	    .password = call->cmd.secret,
+	};
+
+	login_ask(call->a, &q, on_answer, call);
+}
+
+void verb_logout(struct call *call)
+{
+	session_remove(call->a->sessions, call_change(call), call->cmd.token);
+	call_commit(call, "logged out");
+}
+
+void verb_whoami(struct call *call)
+{
+	const struct account *acc =
+	    call->account ? index_number(&call->a->index, call->account) : NULL;
+	struct strbuf b;
+
+	strbuf_init(&b, 1024);
+	ipc_rec_text(&b, "address", span_of(call->who));
+	ipc_rec_number(&b, "admin", IPC_BOOL, !acc || (acc->row.flags & USER_ADMIN));
+	call_record(call, &b);
+	call_ok(call, "%s", "");
+}
+
+void verb_ping(struct call *call)
+{
+	call_ok(call, "authd %s", MS_VERSION);
+}
+
+void verb_help(struct call *call)
+{
+	static const char *const roles[] = {"anyone", "user", "administrator"};
+	const struct verb *v;
+
+	for (size_t i = 0; (v = verb_at(i)); i++) {
+		struct strbuf b;
+
+		if ((v->flags & VERB_WEB) && !call->is_web)
+			continue;
+		strbuf_init(&b, 1024);
+		ipc_rec_text(&b, "command", span_of(v->name));
+		ipc_rec_text(&b, "arguments", span_of(v->usage));
+		ipc_rec_text(&b, "role", span_of(roles[v->role]));
+		ipc_rec_number(&b, "changes", IPC_BOOL, (v->flags & VERB_CHANGES) != 0);
+		call_record(call, &b);
+	}
+	call_ok(call, "%s", "");
+}
