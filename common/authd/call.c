@@ -39,14 +39,6 @@ static void add_audit(struct call *call, struct change *c, struct span result)
 	strbuf_clear(&words);
 }
 
-void call_audit(struct call *call, struct span result)
-{
-	struct change *c = change_new(call->a);
-
-	add_audit(call, c, result);
-	change_commit_lazy(c);
-}
-
 struct span call_client(const struct call *call)
 {
 	return span_sub(call->cmd.client, 0, 64);
@@ -98,19 +90,31 @@ void call_ok(struct call *call, const char *fmt, ...)
 	end(call, ERR_NONE, text);
 }
 
+static void on_failure_audited(void *arg, const struct err *err)
+{
+	struct call *call = arg;
+
+	end(call, call->failure.code, call->failure.text);
+}
+
 void call_fail_err(struct call *call, const struct err *err)
 {
 	struct strbuf result;
+	struct change *c;
 
+	call->failure = *err;
 	/* Strangers (no session) must not be able to fill the trail. */
-	if (call->who[0] && call->verb && (call->verb->flags & VERB_CHANGES) &&
-	    !call->a->is_stopping) {
-		strbuf_init(&result, 300);
-		strbuf_addf(&result, "%s: %s", err_code_name(err->code), err->text);
-		call_audit(call, strbuf_span(&result));
-		strbuf_clear(&result);
+	if (!call->who[0] || !call->verb || !(call->verb->flags & VERB_CHANGES) ||
+	    call->a->is_stopping) {
+		end(call, call->failure.code, call->failure.text);
+		return;
 	}
-	end(call, err->code, err->text);
+	c = change_new(call->a);
+	strbuf_init(&result, 300);
+	strbuf_addf(&result, "%s: %s", err_code_name(err->code), call->failure.text);
+	add_audit(call, c, strbuf_span(&result));
+	strbuf_clear(&result);
+	change_commit(c, on_failure_audited, call);
 }
 
 void call_fail(struct call *call, enum err_code code, const char *fmt, ...)

@@ -28,6 +28,7 @@ struct call {
 	struct hash_job hash; /* VERB_HASH: .phc is there when run is called */
 	struct change *change;
 	char ok_text[CALL_TEXT_MAX];
+	struct err failure;
 	/* Called instead of the good end after call_commit. */
 	void (*after)(struct call *call);
 	void *arg; /* the verb's: wiped and freed with the call, or given to drop_arg */
@@ -50,12 +51,13 @@ struct change *call_change(struct call *call);
 /* Commits them with the audit row; then the call ends well with the text (or call->after runs), or
  * fails. */
 void call_commit(struct call *call, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* An audit row beside the one of call_commit: what came of it later. */
-void call_audit(struct call *call, struct span result);
 /* The address of the browser, or the empty span. */
 struct span call_client(const struct call *call);
 /* Lets the next change begin before this call has ended: it will change nothing any more. */
 void call_leave_queue(struct call *call);
+/* Asks every daemon to load the configuration again; those that cannot are records of the answer.
+ * Ends the call. */
+void forward_reload(struct call *call);
 /* The next waiting change, if none runs. */
 void call_next(struct authd *a);
 /* Drops what waits: at the end of the process. */

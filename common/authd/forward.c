@@ -5,11 +5,8 @@
  */
 #include "common/authd/call.h"
 
-#include "common/authd/session.h"
 #include "common/base/mem.h"
-#include "common/event/clock.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -18,8 +15,9 @@
 #define VERB_MS 30000 /* between two frames */
 #define RECORDS_BYTES_MAX (3 * 1024 * 1024)
 
+/* Ourselves too: the frame around authd answers for it like for everybody. */
 static const char *const daemons[] = {
-    "smtpd-receive", "smtpd-local", "imapd-worker", "pop3d-worker"};
+    "authd", "smtpd-receive", "smtpd-local", "imapd-worker", "pop3d-worker"};
 
 struct forward; /* one command, one or several daemons */
 
@@ -38,7 +36,7 @@ struct forward {
 	struct call *call;
 	struct strbuf request; /* body of the question */
 	int step_ms;
-	bool is_status;
+	bool is_to_all; /* who does not answer is a row of the answer, not its end */
 	size_t waiting;
 	enum err_code code; /* the first failure */
 	char text[CALL_TEXT_MAX];
@@ -127,14 +125,14 @@ out:
 		close(fd);
 }
 
-/* A daemon that does not answer is a line of status, not its failure. */
+/* A daemon that does not answer, or not well. */
 static void add_silent(struct call *call, const struct errand *e)
 {
 	struct strbuf b;
 
 	strbuf_init(&b, 2048);
-	ipc_rec_text(&b, "name", span_of(e->daemon));
-	ipc_rec_text(&b, "state", SPAN("not answering"));
+	ipc_rec_text(&b, "process", span_of(e->daemon));
+	ipc_rec_text(&b, "error", span_of(err_code_name(e->code)));
 	ipc_rec_text(&b, "reason", span_of(e->text));
 	call_record(call, &b);
 }
@@ -158,21 +156,21 @@ static void done(struct work *w)
 
 	if (e->is_cut && e->code == ERR_NONE)
 		set_end(e, ERR_LIMIT, SPAN("the answer is too long: ask for less"));
-	if (e->code != ERR_NONE && f->is_status) {
+	if (e->code != ERR_NONE && f->is_to_all) {
 		add_silent(f->call, e);
 	} else if (e->code != ERR_NONE && f->code == ERR_NONE) {
 		f->code = e->code;
 		snprintf(f->text, sizeof(f->text), "%s: %.300s", e->daemon, e->text);
-	} else if (e->code == ERR_NONE && f->code == ERR_NONE && !f->is_status) {
+	} else if (e->code == ERR_NONE && f->code == ERR_NONE && !f->is_to_all) {
 		snprintf(f->text, sizeof(f->text), "%s", e->text);
 	}
 	if (--f->waiting == 0)
 		finish(f);
 }
 
-static void encode(struct forward *f)
+static void encode(struct forward *f, const struct ipc_admin *what)
 {
-	struct ipc_admin cmd = f->call->cmd;
+	struct ipc_admin cmd = *what;
 
 	/* Who may was decided here; the session's token is nobody else's business. */
 	cmd.token = span_of(NULL);
@@ -180,8 +178,8 @@ static void encode(struct forward *f)
 	ipc_enc_admin(&f->request, &cmd);
 }
 
-static void start(
-    struct call *call, const char *const *names, size_t n, int step_ms, bool is_status)
+static void start(struct call *call, const char *const *names, size_t n,
+    const struct ipc_admin *what, int step_ms, bool is_to_all)
 {
 	struct forward *f;
 
@@ -192,9 +190,9 @@ static void start(
 	f = mem_zalloc(sizeof(*f));
 	f->call = call;
 	f->step_ms = step_ms;
-	f->is_status = is_status;
+	f->is_to_all = is_to_all;
 	f->waiting = n;
-	encode(f);
+	encode(f, what);
 	call_leave_queue(call);
 	for (size_t i = 0; i < n; i++) {
 		struct errand *e = &f->errands[i];
@@ -224,12 +222,7 @@ static void forward_one(struct call *call)
 {
 	const char *name = daemon_of(call);
 
-	start(call, &name, 1, VERB_MS, false);
-}
-
-static void forward_reload(struct call *call)
-{
-	start(call, daemons, ARRAY_LEN(daemons), STATUS_MS, false);
+	start(call, &name, 1, &call->cmd, VERB_MS, false);
 }
 
 /* The audit row comes first: what the daemon does is not in our hands. */
@@ -243,31 +236,20 @@ void verb_forward(struct call *call)
 	call_commit(call, "%s", "");
 }
 
+void forward_reload(struct call *call)
+{
+	static const struct ipc_admin reload = {.count = 1, .words = {SPAN_INIT("reload")}};
+
+	start(call, daemons, ARRAY_LEN(daemons), &reload, STATUS_MS, true);
+}
+
 void verb_reload(struct call *call)
 {
-	kill(getpid(), SIGHUP);
 	call->after = forward_reload;
 	call_commit(call, "%s", "");
 }
 
-static void add_own_status(struct call *call)
-{
-	const struct authd *a = call->a;
-	struct strbuf b;
-
-	strbuf_init(&b, 4096);
-	ipc_rec_text(&b, "name", SPAN("authd"));
-	ipc_rec_text(&b, "state", SPAN("running"));
-	ipc_rec_text(&b, "version", span_of(MS_VERSION));
-	ipc_rec_number(&b, "pid", IPC_NUMBER, (uint64_t)getpid());
-	ipc_rec_number(&b, "uid", IPC_NUMBER, getuid());
-	ipc_rec_number(&b, "uptime", IPC_NUMBER, (clock_mono_ms() - a->started_ms) / 1000);
-	authd_status(a, &b);
-	call_record(call, &b);
-}
-
 void verb_status(struct call *call)
 {
-	add_own_status(call);
-	start(call, daemons, ARRAY_LEN(daemons), STATUS_MS, true);
+	start(call, daemons, ARRAY_LEN(daemons), &call->cmd, STATUS_MS, true);
 }

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -126,16 +125,15 @@ static void on_written(struct work *w)
 	}
 	authd_take_config(call->a, e->fresh);
 	config_each(e->fresh, search_restart, &s);
-	/* The frame around this role loads it too, by the way everybody has. */
-	if (!call->a->is_stopping)
-		kill(getpid(), SIGHUP);
 	strbuf_init(&b, 64 * 1024);
 	ipc_rec_text(&b, "name", e->name);
 	ipc_rec_number(&b, "restart", IPC_BOOL, s.is_restart);
 	call_record(call, &b);
-	call_ok(call, s.is_restart ? "takes effect when the processes start again"
-				   : "takes effect after a reload");
 	edit_free(e);
+	if (s.is_restart)
+		call_ok(call, "takes effect when the processes start again");
+	else
+		forward_reload(call); /* in every process now */
 }
 
 static void after_audit(struct call *call)
