@@ -405,7 +405,9 @@ void db_writer_free(struct db_writer *w)
 	pthread_join(w->thread, NULL);
 	is_posted = w->inbox->is_posted;
 	w->inbox->writer = NULL;
-	if (!is_posted)
+	if (is_posted)
+		loop_take_posts(w->loop); /* the inbox frees itself */
+	else
 		mem_free(w->inbox);
 	pthread_cond_destroy(&w->wake);
 	pthread_cond_destroy(&w->idle);

@@ -31,6 +31,7 @@ struct store_inbox {
 	pthread_mutex_t lock;
 	struct strbuf changes; /* STORE_HINT_LEN bytes each */
 	bool is_posted;
+	bool is_delivering; /* the loop's */
 };
 
 /* The round that removes what nobody refers to. One at a time. */
@@ -117,10 +118,15 @@ static void inbox_on_post(struct post *p)
 	strbuf_init(&inbox->changes, changes.max);
 	inbox->is_posted = false;
 	pthread_mutex_unlock(&inbox->lock);
+	inbox->is_delivering = true;
+	/* Who is told may close the store. */
 	for (size_t at = 0; at + STORE_HINT_LEN <= changes.n && inbox->store; at += STORE_HINT_LEN)
 		if (store_change_decode(span_make(changes.p + at, STORE_HINT_LEN), &c))
 			store_tell(inbox->store, &c);
+	inbox->is_delivering = false;
 	strbuf_clear(&changes);
+	if (!inbox->store && !inbox->is_posted)
+		inbox_free(inbox);
 }
 
 /* Once a second: did other processes commit? A lost hint costs a second, not a missed mail. */
@@ -259,6 +265,11 @@ static void gc_on_timer(void *arg)
 	db_write_lazy(s->writer, &s->gc.op);
 }
 
+void store_gc_start(struct store *s)
+{
+	timer_set(&s->gc.timer, 0);
+}
+
 /* --- opening and closing -----------------------------------------------------------------------
  */
 static int store_open_env(struct store *s, const struct store_options *opt, struct err *err)
@@ -352,7 +363,9 @@ void store_close(struct store *s)
 	is_posted = s->inbox->is_posted;
 	s->inbox->store = NULL;
 	pthread_mutex_unlock(&s->inbox->lock);
-	if (!is_posted)
+	if (is_posted)
+		loop_take_posts(s->loop); /* it frees itself */
+	else if (!s->inbox->is_delivering)
 		inbox_free(s->inbox);
 	if (s->hint_fd >= 0)
 		close(s->hint_fd);

@@ -274,6 +274,8 @@ struct store_gc {
 	size_t file_count;
 };
 int store_gc(struct db_txn *txn, struct store_gc *gc, struct err *err);
+/* Starts a round now instead of in some minutes. */
+void store_gc_start(struct store *s);
 /* The files have been unlinked. */
 int store_gc_forget(
     struct db_txn *txn, const unsigned char (*files)[BLOB_ID_LEN], size_t count, struct err *err);
