@@ -1,0 +1,94 @@
+/*
+ * The mail queue: messages that were accepted and not yet delivered everywhere, in the LMDB
+ * environment <state>/queue/env with bodies as the store keeps them (<state>/queue/blob). Each role
+ * of smtpd opens it. The functions with a struct db_txn run on the writer or a reader thread; the
+ * schema stands in smtpd/README.md. A queue id is 64 bits, increasing, printed as 16 hex digits.
+ */
+#ifndef MS_SMTPD_QUEUE_QUEUE_H
+#define MS_SMTPD_QUEUE_QUEUE_H
+
+#include "common/config/config.h"
+#include "common/db/db.h"
+#include "common/store/blob.h"
+
+#define QUEUE_ID_TEXT 17
+#define QUEUE_ADDRESS_MAX 512 /* bytes of a formatted address; a path has at most 256 */
+#define QUEUE_HINT_LEN 8
+#define QUEUE_REPLY_MAX 512
+#define QUEUE_LIFE_SECONDS (5 * 86400)
+
+struct queue;
+
+struct queue_options {
+	struct loop *loop;
+	const struct config *cfg;
+	unsigned reader_threads;
+	void (*on_failure)(void *arg, const struct err *err);
+	void *arg;
+};
+
+int queue_open(const struct queue_options *opt, struct queue **out, struct err *err);
+void queue_close(struct queue *q);
+void queue_write(struct queue *q, struct db_op *op);
+void queue_write_lazy(struct queue *q, struct db_op *op);
+void queue_read(struct queue *q, struct db_job *job);
+struct db_env *queue_env(struct queue *q);
+struct blob_dir *queue_blobs(struct queue *q);
+struct workers *queue_workers(struct queue *q);
+
+enum queue_class { QUEUE_LOCAL = 0, QUEUE_REMOTE = 1 };
+enum queue_state { QUEUE_WAITING = 0, QUEUE_FAILED = 1 };
+
+/* One message. Spans point into the map or the caller's memory. */
+struct queue_entry {
+	uint64_t qid;
+	struct span sender; /* formatted; empty: the null sender */
+	int64_t arrival;    /* seconds since 1970 */
+	struct span client, helo, session;
+	uint64_t account; /* who submitted it; 0: a stranger */
+	bool is_utf8, is_8bit;
+	struct blob blob;
+};
+
+struct queue_rcpt {
+	uint64_t qid;
+	uint32_t n; /* number within the message */
+	enum queue_class class;
+	enum queue_state state;
+	struct span address; /* formatted, domain in lower case */
+	uint32_t tries;
+	int64_t next; /* seconds since 1970 */
+	struct span last_reply;
+};
+
+void queue_id_format(char out[QUEUE_ID_TEXT], uint64_t qid);
+bool queue_id_parse(struct span text, uint64_t *qid);
+
+/* Writes entry, recipients and due rows. e->qid is chosen here (later than all before). rcpts[i].n
+ * is i. */
+int queue_add(struct db_txn *txn, struct queue_entry *e, struct queue_rcpt *rcpts, size_t count,
+    struct err *err);
+int queue_entry_get(struct db_txn *txn, uint64_t qid, struct queue_entry *e, struct err *err);
+int queue_rcpt_get(
+    struct db_txn *txn, uint64_t qid, uint32_t n, struct queue_rcpt *r, struct err *err);
+/* fn gives false to stop. after_qid 0: from the start. */
+int queue_each_rcpt(struct db_txn *txn, uint64_t first_qid,
+    bool (*fn)(void *arg, const struct queue_rcpt *r), void *arg, struct err *err);
+/* The local recipients due at now, in order of their time; fn gives false to stop. *next is the
+ * time of the first that is not due yet, 0 if there is none. */
+int queue_each_due(struct db_txn *txn, int64_t now, bool (*fn)(void *arg, uint64_t qid, uint32_t n),
+    void *arg, int64_t *next, struct err *err);
+/*
+ * Takes a recipient out. With the last one the entry goes, and its body: if that is a file, *blob
+ * is filled (is_file true) for the caller to unlink after the commit. Not there any more is fine: a
+ * replay is harmless.
+ */
+int queue_rcpt_remove(
+    struct db_txn *txn, uint64_t qid, uint32_t n, struct blob *file, struct err *err);
+/* A try that did not succeed: counts it, keeps the reply, sets state and the next time. */
+int queue_rcpt_update(struct db_txn *txn, const struct queue_rcpt *r, struct err *err);
+
+/* Seconds from a try to the next, by the number of tries made. */
+int64_t queue_retry_delay(uint32_t tries);
+
+#endif
