@@ -1,0 +1,146 @@
+/* The table of admin verbs: default deny, the longest match, no doubles; and settings.conf's
+ * writer. */
+#include "common/authd/settings.h"
+#include "common/base/mem.h"
+
+#include <check.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct verb *find(const char *command, uint32_t *words)
+{
+	struct span rest = span_of(command);
+	struct ipc_admin cmd = {0};
+
+	while (cmd.count < IPC_ADMIN_WORDS && span_split(&rest, ' ', &cmd.words[cmd.count]))
+		cmd.count++;
+	return verb_find(&cmd, words);
+}
+
+START_TEST(every_verb_is_found)
+{
+	const struct verb *v;
+	char command[256];
+	uint32_t words;
+
+	for (size_t i = 0; (v = verb_at(i)); i++) {
+		ck_assert_ptr_eq(find(v->name, &words), v);
+		ck_assert_uint_eq(words, strchr(v->name, ' ') ? 2 : 1);
+		snprintf(command, sizeof(command), "%s one two three", v->name);
+		ck_assert_ptr_eq(find(command, &words), v);
+		ck_assert_ptr_nonnull(v->run);
+		ck_assert_ptr_nonnull(v->usage);
+		ck_assert_uint_le(v->min, v->max);
+		ck_assert_uint_le(v->max + words, IPC_ADMIN_WORDS);
+	}
+}
+END_TEST
+
+START_TEST(nothing_else_is)
+{
+	static const char *const none[] = {"", " ", "account", "accounts list", "account  list",
+	    "Account list", "alias", "domain addx", "pin", "pingx", "set\n"};
+	uint32_t words;
+
+	for (size_t i = 0; i < ARRAY_LEN(none); i++)
+		ck_assert_msg(!find(none[i], &words), "%s", none[i]);
+	ck_assert_ptr_null(verb_find(&(struct ipc_admin){0}, &words));
+}
+END_TEST
+
+/* Whoever adds a verb that needs less than an administrator must say so here too. */
+START_TEST(who_may)
+{
+	static const char *const anyone[] = {"ping", "login"};
+	static const char *const user[] = {"logout", "whoami", "help"};
+	const struct verb *v;
+	size_t less = 0;
+	uint32_t words;
+
+	for (size_t i = 0; i < ARRAY_LEN(anyone); i++)
+		ck_assert_int_eq(find(anyone[i], &words)->role, VERB_ANYONE);
+	for (size_t i = 0; i < ARRAY_LEN(user); i++)
+		ck_assert_int_eq(find(user[i], &words)->role, VERB_USER);
+	for (size_t i = 0; (v = verb_at(i)); i++)
+		less += v->role != VERB_ADMIN;
+	ck_assert_uint_eq(less, ARRAY_LEN(anyone) + ARRAY_LEN(user));
+}
+END_TEST
+
+START_TEST(what_changes)
+{
+	static const char *const reads[] = {"ping", "login", "whoami", "help", "domain list",
+	    "account list", "account show", "app-password list", "alias list", "get", "diff",
+	    "audit list", "status", "queue list", "queue show", "check"};
+	const struct verb *v;
+	size_t n = 0;
+	uint32_t words;
+
+	for (size_t i = 0; i < ARRAY_LEN(reads); i++)
+		ck_assert_msg(!(find(reads[i], &words)->flags & VERB_CHANGES), "%s", reads[i]);
+	for (size_t i = 0; (v = verb_at(i)); i++)
+		n += !(v->flags & VERB_CHANGES);
+	ck_assert_uint_eq(n, ARRAY_LEN(reads));
+	ck_assert_str_eq(find("queue remove 17", &words)->name, "queue");
+	ck_assert_str_eq(find("queue list", &words)->name, "queue list");
+}
+END_TEST
+
+START_TEST(settings_file)
+{
+	char dir[] = "/tmp/mailstead-unit-XXXXXX";
+	char path[64], got[64] = "";
+	struct err err = ERR_INIT;
+	struct stat st;
+	FILE *f;
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/settings.conf", dir);
+	ck_assert_int_eq(settings_write(dir, SPAN("first, and longer\n"), &err), 0);
+	ck_assert_int_eq(settings_write(dir, SPAN("second\n"), &err), 0);
+	f = fopen(path, "r");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_ptr_nonnull(fgets(got, sizeof(got), f));
+	ck_assert_int_eq(fgetc(f), EOF);
+	fclose(f);
+	ck_assert_str_eq(got, "second\n");
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0644);
+	/* A link planted at the temporary name is not followed, and the file stays as it was. */
+	snprintf(path, sizeof(path), "%s/settings.conf.new", dir);
+	ck_assert_int_eq(symlink("/tmp/mailstead-unit-nowhere", path), 0);
+	ck_assert_int_lt(settings_write(dir, SPAN("third\n"), &err), 0);
+	ck_assert_int_ne(access("/tmp/mailstead-unit-nowhere", F_OK), 0);
+	snprintf(path, sizeof(path), "%s/settings.conf", dir);
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_int_eq(st.st_size, 7);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(rmdir(dir), 0);
+	ck_assert_int_lt(settings_write(dir, SPAN("x"), &err), 0);
+	ck_assert_int_eq(err.code, ERR_NOT_FOUND);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("authd verbs");
+	TCase *c = tcase_create("all");
+	SRunner *r = srunner_create(s);
+	int failed;
+
+	tcase_add_test(c, every_verb_is_found);
+	tcase_add_test(c, nothing_else_is);
+	tcase_add_test(c, who_may);
+	tcase_add_test(c, what_changes);
+	tcase_add_test(c, settings_file);
+	suite_add_tcase(s, c);
+	srunner_run_all(r, CK_NORMAL);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
