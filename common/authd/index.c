@@ -288,7 +288,7 @@ static int apply_user(struct index *ix, uint64_t number, struct span row, struct
 	r.phc = own(r.phc);
 	a->row = r;
 	a->generation++;
-	if (r.deleting == 0)
+	if (d)
 		link_account(ix, a, d);
 	return 0;
 }

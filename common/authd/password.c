@@ -137,7 +137,7 @@ out:
 
 int password_verify(struct span phc, struct span password, struct err *err)
 {
-	struct phc p;
+	struct phc p = {0};
 	unsigned char got[sizeof(p.hash)];
 	int rc;
 

@@ -342,15 +342,16 @@ static int check_width(const struct resolver *rv, const struct alias *al, struct
 int resolve_check(const struct resolver *rv, struct alias *start, struct err *err)
 {
 	struct check c = {rv, mem_array(CHECK_FRAMES, sizeof(struct frame)), 0};
+	void *one = start;
 	size_t n = 1;
-	void **all = start ? NULL : index_sorted(rv->ix->aliases, &n);
+	void **all = start ? mem_dup(&one, sizeof(one)) : index_sorted(rv->ix->aliases, &n);
 	int rc = 0;
 
 	rv->ix->mark++;
 	for (size_t i = 0; i < n && rc == 0; i++)
-		rc = walk(&c, all ? all[i] : start, err);
+		rc = walk(&c, all[i], err);
 	for (size_t i = 0; i < n && rc == 0; i++)
-		rc = check_width(rv, all ? all[i] : start, err);
+		rc = check_width(rv, all[i], err);
 	mem_free(c.stack);
 	mem_free(all);
 	return rc;
