@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 static struct err err;
@@ -52,6 +53,25 @@ int fdatasync(int fd)
 	return (int)syscall(SYS_fdatasync, fd);
 }
 
+/* Modes corrected by path, and what kind of file system it is. */
+static unsigned chmod_count;
+static long fs_type;
+
+int fchmodat(int fd, const char *name, mode_t mode, int flags)
+{
+	chmod_count++;
+	return (int)syscall(SYS_fchmodat, fd, name, mode);
+}
+
+int fstatfs(int fd, struct statfs *st)
+{
+	int rc = (int)syscall(SYS_fstatfs, fd, st);
+
+	if (fs_type)
+		st->f_type = fs_type;
+	return rc;
+}
+
 static bool is_flushed(size_t i, const char *path)
 {
 	struct stat st;
@@ -81,8 +101,12 @@ START_TEST(mode_whatever_the_umask)
 
 	for (size_t i = 0; i < ARRAY_LEN(masks); i++) {
 		mode_t old = umask(masks[i]);
-		struct db_env *env = fixture_open(1 << 20, 1 << 20);
+		struct db_env *env;
 
+		chmod_count = 0;
+		env = fixture_open(1 << 20, 1 << 20);
+		/* Right from the start: no moment in which another service could not open them. */
+		ck_assert_uint_eq(chmod_count, 0);
 		ck_assert_uint_eq(umask(old), masks[i]); /* and it is put back */
 		ck_assert_int_eq(stat(fixture_path("env/data.mdb"), &st), 0);
 		ck_assert_uint_eq(st.st_mode & 07777, 0660);
@@ -91,6 +115,14 @@ START_TEST(mode_whatever_the_umask)
 		ck_assert_int_eq(stat(fixture_path("env"), &st), 0);
 		ck_assert_uint_eq(st.st_mode & 07777, 02770);
 		db_env_close(env);
+		/* And put right again by path. */
+		ck_assert_int_eq(chmod(fixture_path("env/data.mdb"), 0600), 0);
+		ck_assert_int_eq(chmod(fixture_path("env/lock.mdb"), 0666), 0);
+		db_env_close(fixture_open(1 << 20, 1 << 20));
+		ck_assert_int_eq(stat(fixture_path("env/data.mdb"), &st), 0);
+		ck_assert_uint_eq(st.st_mode & 07777, 0660);
+		ck_assert_int_eq(stat(fixture_path("env/lock.mdb"), &st), 0);
+		ck_assert_uint_eq(st.st_mode & 07777, 0660);
 		fixture_teardown();
 		fixture_setup();
 	}
@@ -348,6 +380,10 @@ START_TEST(network_file_systems_and_root_are_refused)
 	ck_assert(db_fs_is_network(0x6969) && db_fs_is_network(0x01021997));
 	ck_assert(db_fs_is_network((int)0xFF534D42)); /* sign-extended where f_type is an int */
 	ck_assert(!db_fs_is_network(0xEF53) && !db_fs_is_network(0x01021994));
+	fs_type = 0x6969;
+	ck_fails(db_env_open(&opt, &env, &err), ERR_UNSUPPORTED);
+	fs_type = 0;
+	ck_assert_int_eq(rmdir(opt.dir), 0);
 	if (geteuid() != 0)
 		return;
 	unsetenv("MAILSTEAD_ALLOW_ROOT");
