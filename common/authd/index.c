@@ -276,7 +276,10 @@ static int apply_user(struct index *ix, uint64_t number, struct span row, struct
 		return corrupt(err, "an account's row does not decode");
 	d = domain_of(ix, r.address);
 	other = index_account(ix, r.address);
-	if (r.deleting == 0 && (!d || (other && other->number != number)))
+	/* One that is being deleted has given its address back. */
+	if (r.deleting != 0)
+		d = NULL;
+	else if (!d || (other && other->number != number))
 		return corrupt(
 		    err, d ? "two accounts with one address" : "an account in no domain");
 	if (!a)
