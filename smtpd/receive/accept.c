@@ -1,0 +1,239 @@
+/* A message becomes ours: its Received field, its intake, the queue's transaction, the 250. */
+#include "smtpd/receive/receive.h"
+
+#include "common/base/mem.h"
+#include "common/crypto/crypto.h"
+#include "common/event/clock.h"
+#include "common/ipc/ipc.h"
+#include "common/log/log.h"
+#include "common/mail/date.h"
+
+#include <stdio.h>
+
+/* RFC 3848: how it came. */
+static const char *with_protocol(const struct session *s)
+{
+	bool tls = conn_is_tls(s->conn), auth = s->account != 0;
+
+	if (s->t.is_utf8)
+		return tls ? (auth ? "UTF8SMTPSA" : "UTF8SMTPS")
+			   : (auth ? "UTF8SMTPA" : "UTF8SMTP");
+	if (!s->is_esmtp)
+		return "SMTP";
+	return tls ? (auth ? "ESMTPSA" : "ESMTPS") : (auth ? "ESMTPA" : "ESMTP");
+}
+
+/* RFC 5321 section 4.4. The recipient is named only when there is one: others stay unknown. */
+static void write_received(struct session *s, struct strbuf *b)
+{
+	char literal[NET_ADDR_TEXT], date[MAIL_DATE_LEN];
+
+	net_addr_format_literal(&s->peer, literal);
+	mail_date_format(date, clock_now(), 0);
+	strbuf_addf(b, "Received: from %s (%s)\r\n\tby %s with %s id %s", s->helo, literal,
+	    s->listener->cfg->hostname, with_protocol(s), s->id);
+	if (conn_is_tls(s->conn))
+		strbuf_addf(
+		    b, "\r\n\t(%s, %s)", conn_tls_version(s->conn), conn_tls_cipher(s->conn));
+	if (s->t.rcpt_count == 1)
+		strbuf_addf(b, "\r\n\tfor <%.*s>", SPAN_FMT(s->t.rcpts[0].address));
+	strbuf_addf(b, ";\r\n\t%s\r\n", date);
+}
+
+static void on_intake_ready(void *arg)
+{
+	struct session *s = arg;
+
+	if (s->conn && (s->wait == WAIT_DATA || s->wait == WAIT_BDAT))
+		conn_resume(s->conn);
+}
+
+static void prepare_fields(struct session *s)
+{
+	struct transaction *t = &s->t;
+	char date[MAIL_DATE_LEN], id[33];
+
+	mail_date_format(date, clock_now(), 0);
+	random_hex(id, 16);
+	snprintf(t->date_field, sizeof(t->date_field), "Date: %s\r\n", date);
+	snprintf(t->id_field, sizeof(t->id_field), "Message-ID: <%s@%.255s>\r\n", id,
+	    s->listener->cfg->hostname);
+	header_clear(&t->header);
+	header_init(
+	    &t->header, s->listener->cfg->role == ROLE_SUBMISSION, t->date_field, t->id_field);
+}
+
+void message_begin(struct session *s)
+{
+	struct receive *p = s->server;
+	struct intake_options opt = {
+	    .workers = queue_workers(p->queue),
+	    .dir = queue_blobs(p->queue),
+	    .inline_max = p->inline_max,
+	};
+	struct strbuf b;
+
+	prepare_fields(s);
+	s->t.intake = intake_new(&opt, on_intake_ready, s);
+	strbuf_init(&b, 4096);
+	write_received(s, &b);
+	intake_feed(s->t.intake, strbuf_span(&b));
+	strbuf_clear(&b);
+}
+
+void message_feed(struct session *s, struct span content)
+{
+	struct strbuf out;
+
+	if (s->t.header.is_over) {
+		intake_feed(s->t.intake, content);
+		return;
+	}
+	strbuf_init(&out, content.n + HEADER_LINE_MAX + 1024);
+	header_feed(&s->t.header, content, &out);
+	intake_feed(s->t.intake, strbuf_span(&out));
+	strbuf_clear(&out);
+}
+
+/* --- into the queue --------------------------------------------------------------------------- */
+/* Outlives the session: what was begun is finished, whoever still listens. */
+struct receipt {
+	struct db_op op;
+	struct receive *server;
+	struct session *session;
+	struct arena arena; /* the envelope */
+	struct intake *intake;
+	struct queue_entry entry;
+	struct queue_rcpt *rcpts;
+	size_t count;
+};
+
+static int receipt_run(struct db_op *op, struct db_txn *txn, struct err *err)
+{
+	struct receipt *r = container_of(op, struct receipt, op);
+
+	return queue_add(txn, &r->entry, r->rcpts, r->count, err);
+}
+
+static void receipt_free(struct receipt *r)
+{
+	struct receive *p = r->server;
+
+	intake_free(r->intake);
+	arena_clear(&r->arena);
+	session_finish_op(r->session);
+	mem_free(r);
+	p->receipts--;
+	if (p->role->is_draining && list_is_empty(&p->sessions) && p->receipts == 0)
+		role_finished(p->role);
+}
+
+static void tell_local(struct receive *p, uint64_t qid)
+{
+	unsigned char hint[QUEUE_HINT_LEN];
+
+	be_put64(hint, qid);
+	hint_send(p->hint_fd, p->hint_path, span_make(hint, sizeof(hint)));
+}
+
+static void receipt_done(struct db_op *op)
+{
+	struct receipt *r = container_of(op, struct receipt, op);
+	struct session *s = r->session;
+	char qid[QUEUE_ID_TEXT];
+
+	queue_id_format(qid, r->entry.qid);
+	if (op->err.code == ERR_NONE) {
+		intake_keep(r->intake);
+		r->server->accepted++;
+		tell_local(r->server, r->entry.qid);
+		log_info("smtp-accepted", LOG_STR("session", s->id), LOG_STR("qid", qid),
+		    LOG_SPAN("from", r->entry.sender), LOG_U64("recipients", r->count),
+		    LOG_U64("size", r->entry.blob.size));
+		s->messages++;
+	}
+	if (s->conn) {
+		if (op->err.code == ERR_NONE)
+			reply(s, 250, "2.0.0", "Ok: queued as %s", qid);
+		else
+			reply_fault(s, &op->err);
+		session_next(s);
+	}
+	receipt_free(r);
+}
+
+static bool fill_entry(struct receipt *r, struct session *s)
+{
+	struct queue_entry *e = &r->entry;
+
+	e->arrival = clock_now();
+	e->account = s->account;
+	e->is_utf8 = s->t.is_utf8;
+	e->is_8bit = s->t.is_8bit;
+	return arena_copy(&r->arena, s->t.sender.p ? s->t.sender : span_make("", 0), &e->sender) &&
+	       arena_copy(&r->arena, span_of(s->client), &e->client) &&
+	       arena_copy(&r->arena, span_of(s->helo), &e->helo) &&
+	       arena_copy(&r->arena, span_of(s->id), &e->session);
+}
+
+static bool fill_rcpts(struct receipt *r, const struct transaction *t)
+{
+	r->rcpts = arena_array(&r->arena, t->rcpt_count, sizeof(*r->rcpts));
+	if (!r->rcpts)
+		return false;
+	for (size_t i = 0; i < t->rcpt_count; i++) {
+		struct queue_rcpt *q = &r->rcpts[i];
+
+		q->class = t->rcpts[i].class;
+		q->state = QUEUE_WAITING;
+		q->next = r->entry.arrival;
+		q->last_reply = span_make("", 0);
+		if (!arena_copy(&r->arena, t->rcpts[i].address, &q->address))
+			return false;
+	}
+	r->count = t->rcpt_count;
+	return true;
+}
+
+static void on_intake_done(void *arg, const struct intake_result *res, const struct err *err)
+{
+	struct session *s = arg;
+	struct receipt *r;
+
+	/* The intake is ours until here; a session that ended meanwhile has freed it with itself.
+	 */
+	if (err->code != ERR_NONE) {
+		reply_fault(s, err);
+		transaction_reset(s);
+		session_next(s);
+		return;
+	}
+	r = mem_zalloc(sizeof(*r));
+	r->server = s->server;
+	r->session = s;
+	arena_init(&r->arena, 2 * TRANSACTION_ARENA_MAX);
+	r->op = (struct db_op){.run = receipt_run, .done = receipt_done};
+	if (!fill_entry(r, s) || !fill_rcpts(r, &s->t))
+		fatal("an envelope larger than its limits");
+	r->entry.blob = res->blob;
+	r->intake = s->t.intake;
+	s->t.intake = NULL;
+	s->pending++;
+	s->server->receipts++;
+	transaction_reset(s);
+	r->op.cost = res->blob.is_file ? 0 : res->blob.stored + 16 * 1024;
+	queue_write(s->server->queue, &r->op);
+}
+
+void message_accept(struct session *s)
+{
+	struct strbuf out;
+
+	strbuf_init(&out, HEADER_LINE_MAX + 1024);
+	header_end(&s->t.header, &out);
+	intake_feed(s->t.intake, strbuf_span(&out));
+	strbuf_clear(&out);
+	s->wait = WAIT_RESULT;
+	conn_set_deadline(s->conn, 0); /* it is our turn: the client has nothing to be late with */
+	intake_finish(s->t.intake, on_intake_done);
+}

@@ -1,0 +1,202 @@
+/* DATA and BDAT: content streams through decoder and header filter into the intake. */
+#include "smtpd/receive/receive.h"
+
+#include "common/base/mem.h"
+#include "common/event/clock.h"
+#include "common/log/log.h"
+
+#define RATE_GRACE_MS 60000
+#define TURN_BYTES (32 * 1024)
+
+/* A deadline that moves with the bytes: whoever keeps the least rate never meets it. */
+static void set_rate_deadline(struct session *s)
+{
+	uint64_t rate = config_u64(s->cfg, SET_SMTP_DATA_RATE_MIN);
+	uint64_t elapsed = clock_mono_ms() - s->t.started_ms;
+	uint64_t allowed = RATE_GRACE_MS;
+
+	if (rate == 0) {
+		conn_set_deadline(s->conn, config_u64(s->cfg, SET_SMTP_COMMAND_DEADLINE) * 1000);
+		return;
+	}
+	allowed += s->t.size / rate * 1000;
+	conn_set_deadline(s->conn, allowed > elapsed ? allowed - elapsed : 1);
+}
+
+static bool refuse_without_rcpts(struct session *s)
+{
+	if (s->t.rcpt_count > 0)
+		return false;
+	reply_error(s, 554, "5.5.1", "No valid recipients");
+	return true;
+}
+
+static void begin(struct session *s)
+{
+	if (s->t.has_content)
+		return;
+	s->t.has_content = true;
+	s->t.started_ms = clock_mono_ms();
+	data_init(&s->t.decoder);
+	message_begin(s);
+}
+
+void cmd_data(struct session *s, struct span arg)
+{
+	if (s->t.is_bdat) {
+		reply_error(s, 503, "5.5.1", "Not after BDAT");
+		return;
+	}
+	if (refuse_without_rcpts(s))
+		return;
+	begin(s);
+	reply(s, 354, NULL, "End data with <CR><LF>.<CR><LF>");
+	s->wait = WAIT_DATA;
+	set_rate_deadline(s);
+}
+
+void cmd_bdat(struct session *s, struct span arg)
+{
+	ssize_t space = span_chr(arg, ' ');
+	struct span number = space < 0 ? arg : span_sub(arg, 0, (size_t)space);
+	struct span last = space < 0 ? span_make("", 0) : span_trim(span_from(arg, (size_t)space));
+	uint64_t n;
+
+	if (!span_u64(number, UINT64_MAX / 2, &n) ||
+	    (last.n > 0 && !span_ieq(last, SPAN("LAST")))) {
+		/* How many bytes follow is unknown: everything behind would be a guess. */
+		reply(s, 501, "5.5.4", "Syntax: BDAT size [LAST]");
+		s->is_closing = true;
+		return;
+	}
+	s->t.is_bdat = true;
+	s->t.is_last_chunk = last.n > 0;
+	s->t.chunk_left = n;
+	if (s->t.rcpt_count > 0)
+		begin(s);
+	s->wait = WAIT_BDAT;
+	set_rate_deadline(s);
+}
+
+/* --- content ---------------------------------------------------------------------------------- */
+/* What is wrong with the whole message; false if nothing is. Bare CR or LF and NUL end the session:
+ * a client that sends them may be smuggling, and what follows cannot be trusted. */
+static bool refuse_content(struct session *s)
+{
+	const struct data_decoder *d = &s->t.decoder;
+
+	if (d->has_bare_cr || d->has_bare_lf || d->has_nul) {
+		reply(s, 550, "5.6.0", "Message holds a bare CR, a bare LF or a NUL");
+		log_info("smtp-bare", LOG_STR("session", s->id), LOG_STR("client", s->client));
+		s->is_closing = true;
+	} else if (s->t.is_too_big) {
+		reply_error(s, 552, "5.3.4", "Message larger than the limit of %llu bytes",
+		    (unsigned long long)config_u64(s->cfg, SET_SMTP_MESSAGE_MAX));
+	} else if (d->line_max > config_u64(s->cfg, SET_SMTP_TEXT_LINE_MAX)) {
+		reply_error(s, 550, "5.6.0", "Message has a line of more than %llu bytes",
+		    (unsigned long long)config_u64(s->cfg, SET_SMTP_TEXT_LINE_MAX));
+	} else if (s->t.header.received >= config_u64(s->cfg, SET_SMTP_RECEIVED_MAX)) {
+		reply_error(s, 554, "5.4.6", "Too many hops: the message is looping");
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void content_complete(struct session *s)
+{
+	s->wait = WAIT_COMMAND;
+	conn_set_deadline(s->conn, config_u64(s->cfg, SET_SMTP_COMMAND_DEADLINE) * 1000);
+	if (refuse_content(s)) {
+		s->server->refused++;
+		transaction_reset(s);
+		return;
+	}
+	message_accept(s);
+}
+
+static void take_content(struct session *s, struct span content)
+{
+	s->t.size += content.n;
+	if (s->t.size > config_u64(s->cfg, SET_SMTP_MESSAGE_MAX)) {
+		/* Read on to its end without keeping it. */
+		s->t.is_too_big = true;
+		intake_free(s->t.intake);
+		s->t.intake = NULL;
+	}
+	if (s->t.intake)
+		message_feed(s, content);
+}
+
+static bool is_waiting_for_intake(struct session *s)
+{
+	if (!s->t.intake || !intake_is_full(s->t.intake))
+		return false;
+	conn_pause(s->conn); /* the intake's on_ready goes on */
+	return true;
+}
+
+static void input_data(struct session *s)
+{
+	struct strbuf out;
+
+	strbuf_init(&out, TURN_BYTES + 16);
+	while (s->wait == WAIT_DATA) {
+		struct span in = span_sub(conn_input(s->conn), 0, TURN_BYTES);
+		size_t used;
+
+		if (in.n == 0 || is_waiting_for_intake(s))
+			break;
+		used = data_decode(&s->t.decoder, in, &out);
+		take_content(s, strbuf_span(&out));
+		strbuf_reset(&out);
+		conn_consume(s->conn, used);
+		set_rate_deadline(s);
+		if (s->t.decoder.state == DATA_END)
+			content_complete(s);
+	}
+	strbuf_clear(&out);
+}
+
+static void chunk_complete(struct session *s)
+{
+	s->wait = WAIT_COMMAND;
+	conn_set_deadline(s->conn, config_u64(s->cfg, SET_SMTP_COMMAND_DEADLINE) * 1000);
+	if (s->t.rcpt_count == 0) {
+		reply_error(s, 554, "5.5.1", "No valid recipients");
+		transaction_reset(s);
+	} else if (s->t.is_last_chunk) {
+		content_complete(s);
+	} else if (s->t.is_too_big) {
+		refuse_content(s);
+		transaction_reset(s);
+	} else {
+		reply(s, 250, "2.0.0", "Ok");
+	}
+}
+
+static void input_bdat(struct session *s)
+{
+	while (s->t.chunk_left > 0) {
+		struct span in = span_sub(conn_input(s->conn), 0, TURN_BYTES);
+
+		if (in.n > s->t.chunk_left)
+			in.n = (size_t)s->t.chunk_left;
+		if (in.n == 0 || is_waiting_for_intake(s))
+			return;
+		data_check_chunk(&s->t.decoder, in);
+		take_content(s, in);
+		s->t.chunk_left -= in.n;
+		conn_consume(s->conn, in.n);
+		set_rate_deadline(s);
+	}
+	chunk_complete(s);
+}
+
+void data_input(struct session *s)
+{
+	if (s->wait == WAIT_DATA)
+		input_data(s);
+	else
+		input_bdat(s);
+}

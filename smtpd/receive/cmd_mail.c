@@ -1,0 +1,298 @@
+/* MAIL and RCPT: the envelope, and the one place where it is decided whether we take it. */
+#include "smtpd/receive/receive.h"
+
+#include "common/base/mem.h"
+#include "common/log/log.h"
+
+#include <string.h>
+
+#define QUERY_MS 20000
+
+/* --- queries to authd ------------------------------------------------------------------------- */
+static void ask(struct session *s, uint16_t type, const struct strbuf *body,
+    void (*on_reply)(void *arg, const struct ipc_msg *msg, const struct err *err))
+{
+	s->wait = WAIT_RESULT;
+	s->query = ipc_call(s->server->role->authd, type, strbuf_span(body), QUERY_MS, on_reply, s);
+}
+
+/* Formats a into the transaction's arena; false when it is full. */
+static bool keep_address(struct session *s, const struct mail_address *a, struct span *out)
+{
+	struct strbuf b;
+	bool is_kept;
+
+	strbuf_init(&b, QUEUE_ADDRESS_MAX);
+	/* <postmaster> has no domain of its own: it is ours, by that name. */
+	if (a->domain.n == 0)
+		strbuf_add(&b, a->local.n > 0 ? SPAN("postmaster") : SPAN(""));
+	else
+		mail_address_format(&b, a);
+	is_kept = !b.failed && arena_copy(&s->t.arena, strbuf_span(&b), out);
+	strbuf_clear(&b);
+	return is_kept;
+}
+
+static void reply_path_error(struct session *s, const struct err *err)
+{
+	if (err->code == ERR_UNSUPPORTED)
+		reply_error(s, 553, "5.6.7", "Address needs SMTPUTF8");
+	else
+		reply_error(s, 501, "5.1.3", "Bad address syntax");
+}
+
+/* --- MAIL FROM -------------------------------------------------------------------------------- */
+static bool check_size(struct session *s, struct span value)
+{
+	uint64_t size;
+
+	if (!span_u64(value, UINT64_MAX, &size)) {
+		reply_error(s, 501, "5.5.4", "SIZE needs a number");
+		return false;
+	}
+	if (size > config_u64(s->cfg, SET_SMTP_MESSAGE_MAX)) {
+		reply_error(s, 552, "5.3.4", "Message larger than the limit of %llu bytes",
+		    (unsigned long long)config_u64(s->cfg, SET_SMTP_MESSAGE_MAX));
+		return false;
+	}
+	return true;
+}
+
+/* False after a reply. */
+static bool mail_param(struct session *s, const struct mail_param *p)
+{
+	struct span value = p->value.p ? p->value : span_make("", 0);
+
+	if (span_ieq(p->key, SPAN("SIZE")))
+		return check_size(s, value);
+	if (span_ieq(p->key, SPAN("BODY"))) {
+		s->t.is_8bit = span_ieq(value, SPAN("8BITMIME"));
+		if (s->t.is_8bit || span_ieq(value, SPAN("7BIT")))
+			return true;
+		reply_error(s, 501, "5.5.4", "BODY is 7BIT or 8BITMIME");
+		return false;
+	}
+	if (span_ieq(p->key, SPAN("SMTPUTF8")) && !p->value.p)
+		return true;
+	/* RFC 4954 section 5: taken from anybody, believed from nobody. */
+	if (span_ieq(p->key, SPAN("AUTH")) && s->listener->cfg->auth && p->value.p)
+		return true;
+	reply_error(s, 555, "5.5.4", "Parameter not supported");
+	return false;
+}
+
+static bool mail_params(struct session *s, struct span rest)
+{
+	struct mail_param p;
+	struct err err = ERR_INIT;
+	int got;
+
+	while ((got = mail_param_next(&rest, &p, &err)) == 1)
+		if (!mail_param(s, &p))
+			return false;
+	if (got < 0)
+		reply_error(s, 501, "5.5.4", "Bad parameter syntax");
+	return got == 0;
+}
+
+/* SMTPUTF8 changes how the path before it is read. */
+static bool wants_utf8(struct span rest)
+{
+	struct span word;
+
+	while (span_split(&rest, ' ', &word))
+		if (span_ieq(word, SPAN("SMTPUTF8")))
+			return true;
+	return false;
+}
+
+static void mail_ok(struct session *s)
+{
+	s->t.is_open = true;
+	reply(s, 250, "2.1.0", "Ok");
+}
+
+static void on_sender(void *arg, const struct ipc_msg *msg, const struct err *err)
+{
+	struct session *s = arg;
+
+	s->query = NULL;
+	if (err || msg->type != IPC_AUTH_SENDER_RESULT || msg->body.n != 1) {
+		transaction_reset(s);
+		reply(s, 451, "4.3.0", "Temporary lookup failure, try later");
+	} else if (msg->body.p[0] != 1) {
+		reply_error(s, 553, "5.7.1", "Not your address: %.*s", SPAN_FMT(s->t.sender));
+		transaction_reset(s);
+	} else {
+		mail_ok(s);
+	}
+	session_next(s);
+}
+
+/* Whoever logged in sends as himself: his addresses, or the null sender. */
+static void check_sender(struct session *s)
+{
+	struct ipc_sender m = {.account = s->account, .address = s->t.sender};
+	struct strbuf b;
+
+	strbuf_init(&b, 1024);
+	ipc_enc_sender(&b, &m);
+	ask(s, IPC_AUTH_SENDER, &b, on_sender);
+	strbuf_clear(&b);
+}
+
+void cmd_mail(struct session *s, struct span arg)
+{
+	char buf[MAIL_PATH_MAX];
+	struct mail_address a;
+	struct err err = ERR_INIT;
+	unsigned flags = MAIL_ADDRESS_NULL;
+
+	if (s->t.is_open) {
+		reply_error(s, 503, "5.5.1", "A transaction is open already");
+		return;
+	}
+	if (s->listener->cfg->role == ROLE_SUBMISSION && s->account == 0) {
+		reply_error(s, 530, "5.7.0", "Authentication required");
+		return;
+	}
+	if (s->server->is_low_on_space) {
+		reply(s, 452, "4.3.1", "Insufficient system storage, try later");
+		return;
+	}
+	if (!span_take_iword(&arg, SPAN("FROM:"))) {
+		reply_error(s, 501, "5.5.4", "Syntax: MAIL FROM:<address>");
+		return;
+	}
+	while (span_take_chr(&arg, ' '))
+		;
+	transaction_reset(s);
+	s->t.is_utf8 = wants_utf8(arg);
+	if (s->t.is_utf8)
+		flags |= MAIL_ADDRESS_UTF8;
+	if (mail_path_take(&arg, flags, buf, &a, &err) < 0) {
+		reply_path_error(s, &err);
+		return;
+	}
+	if (!mail_params(s, arg))
+		return;
+	if (!keep_address(s, &a, &s->t.sender))
+		reply_error(s, 501, "5.1.7", "Address too long");
+	else if (s->account != 0 && s->t.sender.n > 0)
+		check_sender(s);
+	else
+		mail_ok(s);
+}
+
+/* --- RCPT TO ---------------------------------------------------------------------------------- */
+static bool add_rcpt(struct session *s, struct span address, enum queue_class class)
+{
+	struct transaction *t = &s->t;
+
+	if (t->rcpt_count == t->rcpt_cap) {
+		size_t cap = t->rcpt_cap ? t->rcpt_cap * 2 : 8;
+		struct rcpt *grown = arena_array(&t->arena, cap, sizeof(*grown));
+
+		if (!grown)
+			return false;
+		if (t->rcpt_count > 0)
+			memcpy(grown, t->rcpts, t->rcpt_count * sizeof(*grown));
+		t->rcpts = grown;
+		t->rcpt_cap = cap;
+	}
+	t->rcpts[t->rcpt_count++] = (struct rcpt){.address = address, .class = class};
+	return true;
+}
+
+static void take_rcpt(struct session *s, enum queue_class class)
+{
+	/* The address asked about was kept behind the last recipient. */
+	struct span address = s->t.rcpts[s->t.rcpt_count].address;
+
+	if (add_rcpt(s, address, class))
+		reply(s, 250, "2.1.5", "Ok");
+	else
+		reply(s, 452, "4.5.3", "Too many recipients");
+}
+
+static void on_resolved(void *arg, const struct ipc_msg *msg, const struct err *err)
+{
+	struct session *s = arg;
+	struct ipc_resolved r = {.status = RESOLVE_TEMP};
+
+	s->query = NULL;
+	if (!err && (msg->type != IPC_AUTH_RESOLVED || !ipc_dec_resolved(msg->body, &r)))
+		r.status = RESOLVE_TEMP;
+	switch (r.status) {
+	case RESOLVE_LOCAL:
+		take_rcpt(s, QUEUE_LOCAL);
+		break;
+	case RESOLVE_REMOTE:
+		if (s->account != 0)
+			take_rcpt(s, QUEUE_REMOTE);
+		else
+			reply_error(s, 550, "5.7.1", "Relaying denied");
+		break;
+	case RESOLVE_UNKNOWN:
+		reply_error(s, 550, "5.1.1", "No such user here");
+		break;
+	case RESOLVE_OVER_QUOTA:
+		reply(s, 452, "4.2.2", "Mailbox is full, try later");
+		break;
+	default:
+		reply(s, 451, "4.3.0", "Temporary lookup failure, try later");
+		break;
+	}
+	session_next(s);
+}
+
+static void resolve(struct session *s, struct span address)
+{
+	struct ipc_resolve m = {.address = address};
+	struct strbuf b;
+
+	strbuf_init(&b, 1024);
+	ipc_enc_resolve(&b, &m);
+	ask(s, IPC_AUTH_RESOLVE, &b, on_resolved);
+	strbuf_clear(&b);
+}
+
+void cmd_rcpt(struct session *s, struct span arg)
+{
+	char buf[MAIL_PATH_MAX];
+	struct mail_address a;
+	struct mail_param p;
+	struct span address;
+	struct err err = ERR_INIT;
+	unsigned flags = MAIL_ADDRESS_POSTMASTER | (s->t.is_utf8 ? MAIL_ADDRESS_UTF8 : 0);
+
+	if (s->t.is_bdat) {
+		reply_error(s, 503, "5.5.1", "Not after BDAT");
+		return;
+	}
+	if (!span_take_iword(&arg, SPAN("TO:"))) {
+		reply_error(s, 501, "5.5.4", "Syntax: RCPT TO:<address>");
+		return;
+	}
+	while (span_take_chr(&arg, ' '))
+		;
+	if (mail_path_take(&arg, flags, buf, &a, &err) < 0) {
+		reply_path_error(s, &err);
+		return;
+	}
+	if (mail_param_next(&arg, &p, &err) != 0) {
+		reply_error(s, 555, "5.5.4", "Parameter not supported");
+		return;
+	}
+	if (s->t.rcpt_count >= config_u64(s->cfg, SET_SMTP_RECIPIENTS_MAX)) {
+		reply(s, 452, "4.5.3", "Too many recipients");
+		return;
+	}
+	/* Kept as the next recipient, which counts only when authd has answered. */
+	if (!keep_address(s, &a, &address) || !add_rcpt(s, address, QUEUE_LOCAL)) {
+		reply(s, 452, "4.5.3", "Too many recipients");
+		return;
+	}
+	s->t.rcpt_count--;
+	resolve(s, address);
+}

@@ -1,0 +1,119 @@
+#include "smtpd/receive/data.h"
+
+void data_init(struct data_decoder *d)
+{
+	*d = (struct data_decoder){.state = DATA_LINE_START};
+}
+
+static void count(struct data_decoder *d, size_t n)
+{
+	d->line += n;
+	if (d->line > d->line_max)
+		d->line_max = d->line;
+}
+
+static void emit(struct data_decoder *d, struct strbuf *out, char c)
+{
+	count(d, 1);
+	if (out)
+		strbuf_add_chr(out, c);
+}
+
+static void in_line(struct data_decoder *d, char c, struct strbuf *out)
+{
+	d->state = DATA_IN_LINE;
+	if (c == '\r') {
+		d->state = DATA_CR;
+		return;
+	}
+	if (c == '\n')
+		d->has_bare_lf = true;
+	if (c == '\0')
+		d->has_nul = true;
+	emit(d, out, c);
+}
+
+static void step(struct data_decoder *d, char c, struct strbuf *out)
+{
+	switch (d->state) {
+	case DATA_LINE_START:
+		if (c == '.')
+			d->state = DATA_DOT;
+		else
+			in_line(d, c, out);
+		break;
+	case DATA_IN_LINE:
+		in_line(d, c, out);
+		break;
+	case DATA_CR:
+		if (c == '\n') {
+			if (out)
+				strbuf_add_mem(out, "\r\n", 2);
+			d->line = 0;
+			d->state = DATA_LINE_START;
+			break;
+		}
+		d->has_bare_cr = true;
+		emit(d, out, '\r');
+		in_line(d, c, out);
+		break;
+	case DATA_DOT:
+		if (c == '\r')
+			d->state = DATA_DOT_CR;
+		else
+			in_line(d, c, out);
+		break;
+	case DATA_DOT_CR:
+		if (c == '\n') {
+			d->state = DATA_END;
+			break;
+		}
+		d->has_bare_cr = true;
+		emit(d, out, '\r');
+		in_line(d, c, out);
+		break;
+	case DATA_END:
+		break;
+	}
+}
+
+/* Bytes at the front that change nothing within a line. */
+static size_t plain_run(struct span in)
+{
+	size_t n = 0;
+
+	while (n < in.n && in.p[n] != '\r' && in.p[n] != '\n' && in.p[n] != '\0')
+		n++;
+	return n;
+}
+
+size_t data_decode(struct data_decoder *d, struct span in, struct strbuf *out)
+{
+	size_t used = 0;
+
+	while (used < in.n && d->state != DATA_END) {
+		size_t n = d->state == DATA_IN_LINE ? plain_run(span_from(in, used)) : 0;
+
+		if (n > 0) {
+			strbuf_add_mem(out, in.p + used, n);
+			count(d, n);
+			used += n;
+		} else {
+			step(d, in.p[used++], out);
+		}
+	}
+	return used;
+}
+
+void data_check_chunk(struct data_decoder *d, struct span in)
+{
+	for (size_t i = 0; i < in.n; i++) {
+		/* A dot means nothing here: keep out of the states that look for one. */
+		if (d->state == DATA_LINE_START && in.p[i] == '.') {
+			d->state = DATA_IN_LINE;
+			count(d, 1);
+		} else {
+			step(d, in.p[i], NULL);
+		}
+	}
+}

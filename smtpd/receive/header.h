@@ -1,0 +1,27 @@
+/*
+ * The header of a message while it streams through: counts Received fields, and for submission does
+ * what RFC 6409 section 8 lets a submission server do: adds Date and Message-ID if they are missing
+ * and takes Bcc out. Nothing else is changed. Pure; lines come in any split.
+ */
+#ifndef MS_SMTPD_RECEIVE_HEADER_H
+#define MS_SMTPD_RECEIVE_HEADER_H
+
+#include "common/base/strbuf.h"
+
+#define HEADER_LINE_MAX (64 * 1024) /* a longer line passes as it is */
+
+struct header_filter {
+	bool is_over, is_submission, is_dropping, is_long;
+	bool has_date, has_message_id;
+	unsigned received;
+	struct strbuf line;
+	const char *date, *message_id; /* complete fields with CRLF, added if missing */
+};
+
+void header_init(
+    struct header_filter *f, bool is_submission, const char *date, const char *message_id);
+void header_clear(struct header_filter *f);
+void header_feed(struct header_filter *f, struct span in, struct strbuf *out);
+void header_end(struct header_filter *f, struct strbuf *out); /* the message is over */
+
+#endif

@@ -1,0 +1,151 @@
+/*
+ * The SMTP server (RFC 5321, 6409, 3207, 4954, 1870, 6152, 2920, 2034, 6531, 3030, 9422): one
+ * struct session a connection, all on the loop thread. A query (authd, the queue) pauses the
+ * connection, so that replies leave in the order of the commands. This program cannot open the
+ * mail store.
+ */
+#ifndef MS_SMTPD_RECEIVE_RECEIVE_H
+#define MS_SMTPD_RECEIVE_RECEIVE_H
+
+#include "common/base/arena.h"
+#include "common/daemon/role.h"
+#include "common/mail/address.h"
+#include "common/net/conn.h"
+#include "common/sasl/sasl.h"
+#include "common/store/intake.h"
+#include "smtpd/queue/queue.h"
+#include "smtpd/receive/data.h"
+#include "smtpd/receive/header.h"
+
+#define SESSION_INPUT_MAX (64 * 1024)
+#define TRANSACTION_ARENA_MAX (8 * 1024 * 1024) /* envelope: recipients_max addresses */
+
+struct session;
+
+/* The worker: what all sessions share. */
+struct receive {
+	struct role *role;
+	struct queue *queue;
+	struct list sessions;
+	size_t inline_max;
+	int hint_fd;
+	char hint_path[CONFIG_PATH_MAX];
+	bool is_low_on_space;
+	struct timer space_timer;
+	struct work space_work;
+	struct config *space_cfg;
+	bool has_space;
+	size_t receipts; /* queue operations under way */
+	uint64_t accepted, refused;
+};
+
+enum session_wait {
+	WAIT_COMMAND,
+	WAIT_SASL,
+	WAIT_DATA, /* content of DATA */
+	WAIT_BDAT, /* content of a chunk */
+	WAIT_RESULT,
+	WAIT_OUTPUT,
+};
+
+struct rcpt {
+	struct span address;
+	enum queue_class class;
+};
+
+/* One mail transaction, from MAIL to the reply behind its content; reset as a whole. */
+struct transaction {
+	struct arena arena;
+	bool is_open;
+	struct span sender; /* formatted; empty: null sender */
+	bool is_utf8, is_8bit;
+	struct rcpt *rcpts;
+	size_t rcpt_count, rcpt_cap;
+	/* content */
+	struct intake *intake;
+	struct data_decoder decoder;
+	struct header_filter header;
+	char date_field[80], id_field[320];
+	uint64_t size;       /* bytes of content so far */
+	uint64_t started_ms; /* of DATA, for the least rate */
+	uint64_t chunk_left; /* BDAT */
+	bool has_content, is_last_chunk, is_too_big, is_bdat;
+};
+
+struct session {
+	struct receive *server;
+	struct role_listener *listener;
+	struct config *cfg;
+	struct conn *conn; /* NULL once it has gone */
+	struct net_addr peer;
+	struct list link;
+	char id[17];
+	char client[NET_ADDR_TEXT];
+	enum session_wait wait;
+	bool is_closing, is_esmtp;
+	unsigned pending;
+	unsigned errors;
+	char helo[256];
+	uint64_t account; /* logged in: not 0 */
+	char user[SASL_USER_MAX + 1];
+	struct sasl sasl;
+	struct sasl_call *login;
+	struct ipc_call *query;
+	struct transaction t;
+	uint64_t messages;
+};
+
+/* session.c */
+void session_start(struct receive *p, struct role_listener *l, int fd, const struct net_addr *peer);
+void session_end(struct session *s); /* sends what waits, closes */
+void session_finish_op(struct session *s);
+void session_drain(struct session *s);
+void session_next(struct session *s); /* the next command may come */
+bool session_needs_tls(const struct session *s);
+bool session_may_login(const struct session *s);
+void transaction_reset(struct session *s);
+/* "250", "2.1.0" (or NULL), text. */
+void reply(struct session *s, int code, const char *enhanced, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* The same, counted as an error of the client; at the limit the session ends with 421. */
+void reply_error(struct session *s, int code, const char *enhanced, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* The reply for a fault of ours: 452 or 451, never 5xx. */
+void reply_fault(struct session *s, const struct err *err);
+
+/* command.c */
+void command_run(struct session *s, struct span line);
+
+/* cmd_hello.c */
+void cmd_helo(struct session *s, struct span arg);
+void cmd_ehlo(struct session *s, struct span arg);
+void cmd_starttls(struct session *s, struct span arg);
+void cmd_noop(struct session *s, struct span arg);
+void cmd_rset(struct session *s, struct span arg);
+void cmd_quit(struct session *s, struct span arg);
+void cmd_help(struct session *s, struct span arg);
+void cmd_vrfy(struct session *s, struct span arg);
+void cmd_auth(struct session *s, struct span arg);
+void auth_line(struct session *s, struct span line);
+
+/* cmd_mail.c */
+void cmd_mail(struct session *s, struct span arg);
+void cmd_rcpt(struct session *s, struct span arg);
+
+/* cmd_data.c */
+void cmd_data(struct session *s, struct span arg);
+void cmd_bdat(struct session *s, struct span arg);
+void data_input(struct session *s); /* content has come */
+
+/* accept.c */
+/* Begins a message: its intake, with our Received field. */
+void message_begin(struct session *s);
+void message_feed(struct session *s, struct span content);
+/* The content is complete and good: into the queue, then 250. */
+void message_accept(struct session *s);
+
+/* space.c */
+void space_start(struct receive *p);
+void space_stop(struct receive *p);
+
+#endif
