@@ -1,0 +1,245 @@
+/* queue list, show, retry, delete: the administrator's view of the queue. */
+#include "smtpd/local/local.h"
+
+#include "common/base/mem.h"
+#include "common/event/clock.h"
+#include "common/log/log.h"
+
+#define LIST_MAX 10000
+#define LIST_BYTES_MAX (8 * 1024 * 1024)
+
+/* --- list and show ---------------------------------------------------------------------------- */
+struct listing {
+	struct db_job job;
+	struct admin_request rq;
+	struct db_txn *txn;
+	uint64_t qid;       /* show: of this message only */
+	struct strbuf rows; /* each a byte string */
+	size_t count;
+	bool is_cut;
+};
+
+static void add_row(struct listing *l, const struct queue_rcpt *r, const struct queue_entry *e)
+{
+	struct strbuf row;
+	char id[QUEUE_ID_TEXT];
+
+	queue_id_format(id, r->qid);
+	strbuf_init(&row, 16 * 1024);
+	ipc_rec_text(&row, "id", span_make(id, QUEUE_ID_TEXT - 1));
+	ipc_rec_text(&row, "sender", e->sender);
+	ipc_rec_text(&row, "recipient", r->address);
+	ipc_rec_text(&row, "class", r->class == QUEUE_LOCAL ? SPAN("local") : SPAN("remote"));
+	ipc_rec_text(&row, "state", r->state == QUEUE_FAILED ? SPAN("failed") : SPAN("waiting"));
+	ipc_rec_number(&row, "tries", IPC_NUMBER, r->tries);
+	ipc_rec_number(&row, "next", IPC_TIME, (uint64_t)r->next);
+	ipc_rec_number(&row, "arrival", IPC_TIME, (uint64_t)e->arrival);
+	ipc_rec_number(&row, "size", IPC_BYTES, e->blob.size);
+	ipc_rec_text(&row, "reply", r->last_reply);
+	enc_bytes(&l->rows, strbuf_span(&row));
+	strbuf_clear(&row);
+}
+
+static bool list_rcpt(void *arg, const struct queue_rcpt *r)
+{
+	struct listing *l = arg;
+	struct queue_entry e;
+
+	if (l->qid && r->qid != l->qid)
+		return false;
+	if (l->count == LIST_MAX || l->rows.n > LIST_BYTES_MAX - 16 * 1024) {
+		l->is_cut = true;
+		return false;
+	}
+	if (queue_entry_get(l->txn, r->qid, &e, NULL) < 0)
+		return true;
+	add_row(l, r, &e);
+	l->count++;
+	return true;
+}
+
+static void listing_run(struct db_job *job, struct db_txn *txn)
+{
+	struct listing *l = container_of(job, struct listing, job);
+
+	l->txn = txn;
+	queue_each_rcpt(txn, l->qid, list_rcpt, l, &job->err);
+}
+
+static void listing_done(struct db_job *job)
+{
+	struct listing *l = container_of(job, struct listing, job);
+	struct dec rows = dec_of(strbuf_span(&l->rows));
+
+	while (rows.in.n > 0 && dec_ok(&rows)) {
+		struct strbuf row;
+
+		strbuf_init(&row, 16 * 1024);
+		strbuf_add(&row, dec_bytes(&rows));
+		admin_record(&l->rq, &row);
+		strbuf_clear(&row);
+	}
+	if (job->err.code != ERR_NONE)
+		admin_end(&l->rq, job->err.code, "%s", job->err.text);
+	else if (l->qid && l->count == 0)
+		admin_end(&l->rq, ERR_NOT_FOUND, "no such message in the queue");
+	else
+		admin_end(&l->rq, ERR_NONE, "%s", l->is_cut ? "there are more" : "");
+	strbuf_clear(&l->rows);
+	mem_free(l);
+}
+
+static void list(struct local *l, uint64_t qid, const struct admin_request *rq)
+{
+	struct listing *k = mem_zalloc(sizeof(*k));
+
+	k->rq = *rq;
+	k->qid = qid;
+	strbuf_init(&k->rows, LIST_BYTES_MAX);
+	k->job.run = listing_run;
+	k->job.done = listing_done;
+	queue_read(l->queue, &k->job);
+}
+
+/* --- retry and delete ------------------------------------------------------------------------- */
+struct change {
+	struct db_op op;
+	struct work unlink;
+	struct local *local;
+	struct admin_request rq;
+	uint64_t qid;
+	bool is_delete;
+	uint32_t *numbers;
+	size_t count, cap;
+	struct blob file;
+};
+
+static bool collect_number(void *arg, const struct queue_rcpt *r)
+{
+	struct change *c = arg;
+
+	if (r->qid != c->qid)
+		return false;
+	if (c->count == c->cap) {
+		c->cap = c->cap ? c->cap * 2 : 16;
+		c->numbers = mem_grow(c->numbers, c->cap, sizeof(*c->numbers));
+	}
+	c->numbers[c->count++] = r->n;
+	return true;
+}
+
+/* The row's address moves with the write: keep a copy. */
+static int retry_one(struct change *c, struct db_txn *txn, uint32_t n, struct err *err)
+{
+	struct queue_rcpt r;
+	char *address;
+	int result;
+
+	if (queue_rcpt_get(txn, c->qid, n, &r, err) < 0)
+		return -1;
+	address = mem_strndup(r.address.p, r.address.n);
+	r.address.p = address;
+	r.state = QUEUE_WAITING;
+	r.next = clock_now();
+	r.last_reply = span_make("", 0);
+	result = queue_rcpt_update(txn, &r, err);
+	mem_free(address);
+	return result;
+}
+
+static int change_run(struct db_op *op, struct db_txn *txn, struct err *err)
+{
+	struct change *c = container_of(op, struct change, op);
+
+	c->count = 0;
+	if (queue_each_rcpt(txn, c->qid, collect_number, c, err) < 0)
+		return -1;
+	if (c->count == 0)
+		return err_set(err, ERR_NOT_FOUND, "no such message in the queue");
+	for (size_t i = 0; i < c->count; i++) {
+		int result = c->is_delete
+				 ? queue_rcpt_remove(txn, c->qid, c->numbers[i], &c->file, err)
+				 : retry_one(c, txn, c->numbers[i], err);
+
+		if (result < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void change_free(struct change *c)
+{
+	mem_free(c->numbers);
+	mem_free(c);
+}
+
+static void change_unlink(struct work *w)
+{
+	struct change *c = container_of(w, struct change, unlink);
+	struct err err = ERR_INIT;
+
+	if (blob_unlink(queue_blobs(c->local->queue), c->file.id, &err) < 0)
+		log_warning("queue-unlink", LOG_ERR(&err));
+}
+
+static void change_unlinked(struct work *w)
+{
+	change_free(container_of(w, struct change, unlink));
+}
+
+static void change_done(struct db_op *op)
+{
+	struct change *c = container_of(op, struct change, op);
+	char id[QUEUE_ID_TEXT];
+
+	queue_id_format(id, c->qid);
+	if (op->err.code != ERR_NONE)
+		admin_end(&c->rq, op->err.code, "%s", op->err.text);
+	else
+		admin_end(
+		    &c->rq, ERR_NONE, "message %s %s", id, c->is_delete ? "deleted" : "is due now");
+	if (op->err.code == ERR_NONE && !c->is_delete)
+		scan_start(c->local);
+	if (op->err.code == ERR_NONE && c->is_delete && c->file.is_file) {
+		c->unlink.run = change_unlink;
+		c->unlink.done = change_unlinked;
+		workers_submit(queue_workers(c->local->queue), &c->unlink);
+		return;
+	}
+	change_free(c);
+}
+
+static void change(struct local *l, uint64_t qid, bool is_delete, const struct admin_request *rq)
+{
+	struct change *c = mem_zalloc(sizeof(*c));
+
+	c->local = l;
+	c->rq = *rq;
+	c->qid = qid;
+	c->is_delete = is_delete;
+	c->op.run = change_run;
+	c->op.done = change_done;
+	queue_write(l->queue, &c->op);
+}
+
+void local_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq)
+{
+	struct local *l = r->ctx;
+	struct span verb = cmd->count > 1 ? cmd->words[1] : span_make("", 0);
+	uint64_t qid = 0;
+
+	if (!span_eq(cmd->words[0], SPAN("queue")))
+		admin_end(rq, ERR_UNSUPPORTED, "smtpd-local has no such verb");
+	else if (cmd->count == 2 && span_eq(verb, SPAN("list")))
+		list(l, 0, rq);
+	else if (cmd->count != 3 || !queue_id_parse(cmd->words[2], &qid) || qid == 0)
+		admin_end(rq, ERR_INVALID, "usage: queue list, queue show|retry|delete ID");
+	else if (span_eq(verb, SPAN("show")))
+		list(l, qid, rq);
+	else if (span_eq(verb, SPAN("retry")))
+		change(l, qid, false, rq);
+	else if (span_eq(verb, SPAN("delete")))
+		change(l, qid, true, rq);
+	else
+		admin_end(rq, ERR_INVALID, "usage: queue list, queue show|retry|delete ID");
+}

@@ -1,0 +1,115 @@
+/*
+ * Local delivery: takes messages from the queue and puts them into the store, each into each
+ * account exactly once. No network. One struct delivery a message under way; many at a time, so
+ * that the store's writer has something to group.
+ *
+ *   scan (queue reader) -> load (queue reader) -> resolve (authd) -> build (intake) -> deliver
+ *   (store writer) -> settle (queue writer, in batches)
+ */
+#ifndef MS_SMTPD_LOCAL_LOCAL_H
+#define MS_SMTPD_LOCAL_LOCAL_H
+
+#include "common/base/arena.h"
+#include "common/base/hash.h"
+#include "common/daemon/role.h"
+#include "common/store/intake.h"
+#include "common/store/store.h"
+#include "smtpd/queue/queue.h"
+
+#define DELIVERIES_MAX 64 /* under way at once */
+#define SCAN_MAX 2048     /* due recipients looked at in one scan */
+#define SETTLE_MAX 512    /* results written in one operation */
+#define SETTLE_MS 1000    /* a result waits at most so long for company */
+#define DELIVERY_ARENA_MAX (16 * 1024 * 1024)
+
+struct delivery;
+
+struct due {
+	uint64_t qid;
+	uint32_t n;
+};
+
+struct local {
+	struct role *role;
+	struct queue *queue;
+	struct store *store;
+	struct hint_receiver *hints;
+
+	/* scan.c */
+	struct db_job scan;
+	struct due due[SCAN_MAX];
+	size_t due_count;
+	int64_t next_due;
+	bool is_scanning, scan_again;
+	struct timer tick;
+	uint64_t last_txn;
+
+	struct hash *busy; /* qid of each message under way, or settled and not yet written */
+	size_t deliveries;
+
+	/* settle.c */
+	struct list settled; /* struct outcome */
+	size_t settled_count, settling;
+	struct timer settle_timer;
+
+	uint64_t delivered, deferred;
+};
+
+struct rcpt {
+	struct queue_rcpt row; /* spans in the arena */
+	bool is_failed;        /* temporary: try again */
+	char reply[128];
+	struct ipc_target *targets; /* spans are not kept */
+	uint32_t target_count;
+};
+
+struct delivery {
+	struct local *local;
+	struct db_job job;
+	struct arena arena;
+	struct queue_entry entry;
+	struct rcpt *rcpts;
+	size_t count, cap, resolving;
+	struct blob_reader *reader;
+	struct strbuf slice;
+	bool is_read;
+	struct intake *intake;
+	const struct intake_result *message;
+	struct ipc_call *query;
+	size_t writes; /* store operations under way */
+	bool has_kept;
+};
+
+/* What came of a recipient: written to the queue by settle.c. */
+struct outcome {
+	struct list link;
+	bool is_delivered;
+	uint64_t qid;
+	struct queue_rcpt row; /* when it is not: as it will be */
+	char *address, *reply;
+};
+
+/* scan.c */
+void scan_start(struct local *l); /* looks for work now, or again after the running look */
+void scan_init(struct local *l);
+void scan_stop(struct local *l);
+
+/* deliver.c */
+void delivery_start(struct local *l, uint64_t qid);
+void delivery_failed(struct delivery *d, const struct err *err); /* all its recipients wait */
+void delivery_end(struct delivery *d);
+
+/* message.c: the body, with Return-Path, through the intake; then delivery_write. */
+void message_build(struct delivery *d);
+/* deliver.c: into the store. */
+void delivery_write(struct delivery *d);
+
+/* settle.c */
+void settle_add(struct local *l, uint64_t qid, const struct rcpt *r, bool is_delivered);
+void settle_init(struct local *l);
+void settle_stop(struct local *l); /* writes what waits */
+
+/* admin.c */
+void local_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq);
+
+#endif
