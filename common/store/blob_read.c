@@ -64,10 +64,14 @@ int blob_open(
 	int fd = -1;
 
 	*out = NULL;
-	if (blob->codec != BLOB_CODEC_ZSTD)
-		return err_set(err, ERR_UNSUPPORTED, "a body of codec %u", blob->codec);
-	if (!blob->is_file && blob->data.n != blob->stored)
-		return err_set(err, ERR_CORRUPT, "a body has a wrong length");
+	if (blob->codec != BLOB_CODEC_ZSTD) {
+		err_set(err, ERR_UNSUPPORTED, "a body of codec %u", blob->codec);
+		return -1;
+	}
+	if (!blob->is_file && blob->data.n != blob->stored) {
+		err_set(err, ERR_CORRUPT, "a body has a wrong length");
+		return -1;
+	}
 	if (blob->is_file) {
 		fd = d ? blob_file_open(d, blob->id, err)
 		       : err_set(err, ERR_INVALID, "no folder for a body's file");
@@ -233,7 +237,7 @@ int blob_read_all(
 	do {
 		uint64_t left = blob->size - blob_position(r);
 		size_t cap = left < BLOB_IN ? (size_t)left : BLOB_IN;
-		char end, *room = cap ? strbuf_room(out, cap) : &end;
+		char end = 0, *room = cap ? strbuf_room(out, cap) : &end;
 
 		rc = room ? blob_read(r, room, cap ? cap : 1, &n, err)
 			  : err_set(err, ERR_LIMIT, "no room for a body");

@@ -159,6 +159,8 @@ static int chunk_neighbour(
 
 	out->account = c->account;
 	out->mailbox = c->mailbox;
+	out->first = 0;
+	out->n = 0;
 	if (right ? c->first == UINT32_MAX : c->first == 0)
 		return 0;
 	if (chunk_cursor(txn, c, &cur, err) < 0)

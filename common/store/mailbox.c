@@ -96,6 +96,7 @@ int name_find(struct db_txn *txn, uint64_t account, struct span name, uint64_t *
 	struct db_key k;
 	struct span val;
 
+	*id = 0;
 	name_key(&k, account, KIND_NAME, name);
 	if (db_get(txn, db_key_span(&k), &val, &why) < 0) {
 		if (why.code != ERR_NOT_FOUND)

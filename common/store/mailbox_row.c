@@ -111,7 +111,7 @@ static bool is_keyword(struct span s)
 	for (size_t i = 0; i < s.n; i++) {
 		unsigned char c = (unsigned char)s.p[i];
 
-		if (c <= 0x20 || c >= 0x7f || memchr("(){%*\"\\]", c, 8))
+		if (c <= 0x20 || c >= 0x7f || strchr("(){%*\"\\]", c))
 			return false;
 	}
 	return true;

@@ -29,6 +29,7 @@ static int object_get(
 	struct span val;
 	struct dec d;
 
+	*row = (struct object_row){0};
 	object_key(&k, account, object, OBJECT_ROW);
 	if (db_get(txn, db_key_span(&k), &val, err) < 0)
 		return err_wrap(err, "object %llu", (unsigned long long)object);

@@ -29,17 +29,19 @@ bool uidset_add(struct uidset *s, uint32_t uid)
 
 bool uidset_add_range(struct uidset *s, uint32_t first, uint32_t last)
 {
-	struct uid_range *end = s->n ? &s->r[s->n - 1] : NULL;
-
 	if (s->failed || first == 0 || last < first) {
 		s->failed = true;
 		return false;
 	}
 	/* The common case, ascending: the range at the end grows. */
-	if (end && first >= end->first && (end->last == UINT32_MAX || first <= end->last + 1)) {
-		if (last > end->last)
-			end->last = last;
-		return true;
+	if (s->n) {
+		struct uid_range *end = &s->r[s->n - 1];
+
+		if (first >= end->first && (end->last == UINT32_MAX || first <= end->last + 1)) {
+			if (last > end->last)
+				end->last = last;
+			return true;
+		}
 	}
 	if (s->n == UIDSET_MAX) {
 		s->failed = true;

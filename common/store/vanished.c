@@ -20,6 +20,7 @@ static int vanished_decode(const struct db_cursor *c, struct vanished_row *v, st
 {
 	struct dec d = dec_of(c->val);
 
+	*v = (struct vanished_row){0};
 	if (c->key.n != 8 + 1 + 8 + 8 + 4 || dec_u8(&d) != ROW_VERSION)
 		return err_set(err, ERR_CORRUPT, "a row of vanished messages is damaged");
 	v->modseq = be_get64(c->key.p + 17);
@@ -39,6 +40,7 @@ static int vanished_oldest(struct db_txn *txn, uint64_t account, uint64_t mailbo
 	struct db_key k;
 	int rc;
 
+	*v = (struct vanished_row){0};
 	vanished_prefix(&k, account, mailbox);
 	if (db_cursor_open(txn, &c, db_key_span(&k), err) < 0)
 		return -1;
