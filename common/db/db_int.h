@@ -27,6 +27,7 @@ struct db_env {
 	void *arg;
 	size_t note_size;
 	atomic_uint_fast64_t own_commits;
+	atomic_uint_fast64_t last_txn; /* as seen last */
 	atomic_bool is_committing;
 	atomic_bool has_failed; /* a sync failed: nothing is committed any more */
 };

@@ -274,14 +274,15 @@ int db_env_check_readers(struct db_env *env, int *dead)
 uint64_t db_env_last_txn(struct db_env *env)
 {
 	MDB_envinfo info;
-	uint64_t last = 0;
 
-	/* Looks into the map, which must not be moved meanwhile. */
-	pthread_rwlock_rdlock(&env->map_lock);
-	if (mdb_env_info(env->mdb, &info) == 0)
-		last = info.me_last_txnid;
-	pthread_rwlock_unlock(&env->map_lock);
-	return last;
+	/* Looks into the map, which must not be moved meanwhile; while somebody waits to do that,
+	 * the answer of before will do: the loop asks, and must not wait. */
+	if (pthread_rwlock_tryrdlock(&env->map_lock) == 0) {
+		if (mdb_env_info(env->mdb, &info) == 0)
+			atomic_store(&env->last_txn, info.me_last_txnid);
+		pthread_rwlock_unlock(&env->map_lock);
+	}
+	return atomic_load(&env->last_txn);
 }
 
 bool db_env_foreign(struct db_env *env, uint64_t *count)

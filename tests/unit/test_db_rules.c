@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -477,16 +478,30 @@ static struct group *group_new(size_t map_size, size_t map_max, const struct db_
 	return g;
 }
 
-/* All in one batch: they are submitted while the writer sits in a first operation. */
+static int gate_run(struct db_op *op, struct db_txn *txn, struct err *e)
+{
+	return 0;
+}
+
+/* All in one batch: they are submitted while the writer waits with an operation of its own for the
+ * write lock, which we hold. */
 static void group_run(struct group *g, unsigned count)
 {
-	struct db_txn *gate;
+	struct rule_op gate = {
+	    .op = {.run = gate_run, .done = rule_done}, .left = &g->left, .loop = g->loop};
+	struct db_writer_stat st;
+	struct db_txn *txn;
 
-	ck_ok(db_write_begin(g->env, &gate, &err));
-	g->left = count;
+	ck_ok(db_write_begin(g->env, &txn, &err));
+	g->left = count + 1;
+	db_write(g->writer, &gate.op);
+	do {
+		sched_yield();
+		db_writer_stat(g->writer, &st);
+	} while (st.waiting);
 	for (unsigned i = 0; i < count; i++)
 		db_write(g->writer, &g->ops[i].op);
-	db_abort(gate);
+	db_abort(txn);
 	loop_run(g->loop);
 }
 
