@@ -22,7 +22,7 @@ static int open_locks(struct pop3d *p, struct err *err)
 {
 	char path[CONFIG_PATH_MAX];
 
-	if (config_run_path(p->role->cfg, "pop3d.locks", path, err) < 0)
+	if (config_run_path(p->role->cfg, RUN_POP3D_LOCKS, path, err) < 0)
 		return -1;
 	p->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (p->lock_fd < 0)
@@ -49,7 +49,7 @@ static int open_store(struct pop3d *p, struct err *err)
 	};
 
 	if (config_state_path(cfg, "store", dir, err) < 0 ||
-	    config_run_path(cfg, "imapd.hint", hints, err) < 0)
+	    config_run_path(cfg, RUN_IMAPD_HINT, hints, err) < 0)
 		return -1;
 	return store_open(&opt, &p->store, err);
 }

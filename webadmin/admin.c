@@ -61,7 +61,7 @@ int admin_call(struct request *rq, const char *const *words, size_t count, struc
 	*a = (struct answer){0};
 	for (size_t i = 0; i < count && i < IPC_ADMIN_WORDS; i++)
 		cmd.words[cmd.count++] = span_of(words[i]);
-	if (config_run_path(rq->cfg, "web.sock", path, err) < 0)
+	if (config_run_path(rq->cfg, RUN_WEB_SOCK, path, err) < 0)
 		return -1;
 	fd = ipc_sync_connect(path, ANSWER_TIMEOUT_MS, err);
 	if (fd < 0)

@@ -43,10 +43,10 @@ int admin_server_open(struct authd *a, struct err *err)
 	static const struct ipc_server_ops web = {.on_message = on_web};
 	char path[CONFIG_PATH_MAX];
 
-	if (config_run_path(a->cfg, "admin.sock", path, err) < 0)
+	if (config_run_path(a->cfg, RUN_ADMIN_SOCK, path, err) < 0)
 		return -1;
 	a->admin = ipc_server_new(a->loop, path, 0600, &admin, a, err);
-	if (!a->admin || config_run_path(a->cfg, "web.sock", path, err) < 0)
+	if (!a->admin || config_run_path(a->cfg, RUN_WEB_SOCK, path, err) < 0)
 		return -1;
 	a->web = ipc_server_new(a->loop, path, 0660, &web, a, err);
 	return a->web ? 0 : -1;

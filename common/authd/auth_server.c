@@ -139,7 +139,7 @@ int auth_server_open(struct authd *a, struct err *err)
 	static const struct ipc_server_ops ops = {.on_message = on_message};
 	char path[CONFIG_PATH_MAX];
 
-	if (config_run_path(a->cfg, "auth.sock", path, err) < 0)
+	if (config_run_path(a->cfg, RUN_AUTH_SOCK, path, err) < 0)
 		return -1;
 	a->auth = ipc_server_new(a->loop, path, 0660, &ops, a, err);
 	return a->auth ? 0 : -1;

@@ -199,7 +199,7 @@ static void start(struct call *call, const char *const *names, size_t n,
 		char name[64];
 		struct err err = ERR_INIT;
 
-		snprintf(name, sizeof(name), "%s.ctl", names[i]);
+		snprintf(name, sizeof(name), "%s/ctl", names[i]);
 		e->f = f;
 		e->daemon = names[i];
 		e->work.run = run;

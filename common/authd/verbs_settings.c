@@ -189,9 +189,7 @@ static void start_edit(struct call *call, struct span value)
 	e->value = value;
 	e->cfg = config_ref(call->a->cfg);
 	strbuf_init(&e->text, SETTINGS_MAX);
-	if (snprintf(e->dir, sizeof(e->dir), "%s", config_str(e->cfg, SET_PATHS_STATE)) >=
-	    (int)sizeof(e->dir)) {
-		err_set(&err, ERR_INVALID, "paths.state is too long");
+	if (config_state_path(e->cfg, "conf", e->dir, &err) < 0) {
 		call_fail_err(call, &err);
 		edit_free(e);
 		return;

@@ -321,7 +321,7 @@ static int settings_path_of(
 
 	if (config_build(main_path, main_text, "", span_make("", 0), &c, err) < 0)
 		return -1;
-	result = config_state_path(c, "settings.conf", out, err);
+	result = config_state_path(c, "conf/settings.conf", out, err);
 	config_unref(c);
 	return result;
 }

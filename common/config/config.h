@@ -1,6 +1,6 @@
 /*
  * Settings. One table (settings.def) says what exists. Values come, the later winning, from the
- * defaults, <state>/settings.conf (written by authd for the admin), and mailstead.conf (the
+ * defaults, <state>/conf/settings.conf (written by authd for the admin), and mailstead.conf (the
  * administrator's file). Lines are "name = value"; '#' begins a comment at the start of a line or
  * after white space; a value may stand in double quotes. An unknown name, a value out of range, a
  * duplicate name or a malformed line is an error that names file, line, what was found and what was
@@ -59,6 +59,18 @@ size_t config_listener_count(const struct config *c);
 const struct config_listener *config_listener(const struct config *c, size_t i);
 const char *listener_role_name(enum listener_role r);
 const char *tls_stance_name(enum tls_stance t);
+
+/*
+ * Names below <run>. Each process has a folder of its own there, in which nobody else can put a
+ * socket: whoever connects to authd/auth.sock talks to authd. <run>/<process>/ctl is its control
+ * socket.
+ */
+#define RUN_AUTH_SOCK "authd/auth.sock"
+#define RUN_ADMIN_SOCK "authd/admin.sock"
+#define RUN_WEB_SOCK "authd/web.sock"
+#define RUN_QUEUE_HINT "smtpd-local/queue.hint"
+#define RUN_IMAPD_HINT "imapd-worker/imapd.hint"
+#define RUN_POP3D_LOCKS "pop3d-worker/pop3d.locks"
 
 /* <paths.run>/<name>, <paths.state>/<name>: into out; fails when it does not fit. */
 #define CONFIG_PATH_MAX 512

@@ -104,7 +104,7 @@ static int connect_admin(const struct options *o, struct err *err)
 
 	if (config_load(o->conf, &cfg, err) < 0)
 		return -1;
-	if (config_run_path(cfg, "admin.sock", path, err) == 0) {
+	if (config_run_path(cfg, RUN_ADMIN_SOCK, path, err) == 0) {
 		fd = ipc_sync_connect(path, ANSWER_TIMEOUT_MS, err);
 		if (fd < 0)
 			err_wrap(err, "mailstead does not seem to run");

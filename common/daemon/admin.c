@@ -129,7 +129,7 @@ int ctl_open(struct frame *f, struct err *err)
 	static const struct ipc_server_ops ops = {.on_message = on_message};
 	char name[64], path[CONFIG_PATH_MAX];
 
-	snprintf(name, sizeof(name), "%s.ctl", f->role.ops->name);
+	snprintf(name, sizeof(name), "%s/ctl", f->role.ops->name);
 	if (config_run_path(f->role.cfg, name, path, err) < 0)
 		return -1;
 	f->ctl = ipc_server_new(f->role.loop, path, 0660, &ops, f, err);

@@ -4,6 +4,7 @@
 #include "common/event/clock.h"
 #include "common/log/log.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -149,11 +150,23 @@ void role_session_id(char out[17])
 	snprintf(out, 17, "%016llx", (unsigned long long)id);
 }
 
+/* The process' own folder for sockets; started as root, the launcher made it. */
+static int make_run_folder(const struct role *r, struct err *err)
+{
+	char path[CONFIG_PATH_MAX];
+
+	if (config_run_path(r->cfg, r->ops->name, path, err) < 0)
+		return -1;
+	if (mkdir(path, 0700) == 0)
+		return chmod(path, 02711) == 0 ? 0 : err_errno(err, errno, "%s", path);
+	return errno == EEXIST ? 0 : err_errno(err, errno, "%s", path);
+}
+
 static int open_authd(struct role *r, struct err *err)
 {
 	char path[CONFIG_PATH_MAX];
 
-	if (config_run_path(r->cfg, "auth.sock", path, err) < 0)
+	if (config_run_path(r->cfg, RUN_AUTH_SOCK, path, err) < 0)
 		return -1;
 	if (strcmp(r->ops->name, "authd") != 0)
 		r->authd = ipc_client_new(r->loop, path);
@@ -168,7 +181,8 @@ static int frame_start(struct frame *f, struct err *err)
 		return -1;
 	apply_level(r->cfg);
 	apply_limits(r);
-	if (bound_apply(f, r->cfg, err) < 0 || ctl_open(f, err) < 0 || open_authd(r, err) < 0)
+	if (bound_apply(f, r->cfg, err) < 0 || make_run_folder(r, err) < 0 ||
+	    ctl_open(f, err) < 0 || open_authd(r, err) < 0)
 		return -1;
 	f->has_started = true;
 	if (r->ops->start(r, err) < 0)

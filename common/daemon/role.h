@@ -1,7 +1,7 @@
 /*
  * The life of a role: a program that serves one part of the appliance. role_main reads the
  * configuration, opens the log, makes the loop, binds its listeners and its control socket
- * <run>/<name>.ctl, starts the role, says "ready", and runs until it is told to stop: SIGTERM
+ * <run>/<name>/ctl, starts the role, says "ready", and runs until it is told to stop: SIGTERM
  * drains (listeners close, sessions finish), a second one ends at once; SIGHUP loads the
  * configuration again and keeps the old one if the new one does not load.
  *

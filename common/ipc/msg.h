@@ -10,14 +10,14 @@
 
 enum ipc_type {
 	IPC_ERROR = 1, /* body: ipc_error; answers any request */
-	/* authd, $RUN/auth.sock: asked by roles */
+	/* authd, $RUN/authd/auth.sock: asked by roles */
 	IPC_AUTH_LOGIN = 10,         /* ipc_login -> IPC_AUTH_RESULT */
 	IPC_AUTH_RESULT = 11,        /* ipc_login_result */
 	IPC_AUTH_RESOLVE = 12,       /* ipc_resolve -> IPC_AUTH_RESOLVED */
 	IPC_AUTH_RESOLVED = 13,      /* ipc_resolved */
 	IPC_AUTH_SENDER = 14,        /* ipc_sender -> IPC_AUTH_SENDER_RESULT */
 	IPC_AUTH_SENDER_RESULT = 15, /* u8: 1 the account may use this address, 0 it may not */
-	/* administration: $RUN/admin.sock, $RUN/web.sock (authd) and $RUN/<daemon>.ctl */
+	/* administration: $RUN/authd/admin.sock and web.sock, $RUN/<process>/ctl */
 	IPC_ADMIN = 20,        /* ipc_admin -> any number of IPC_ADMIN_RECORD, then IPC_ADMIN_END */
 	IPC_ADMIN_RECORD = 21, /* ipc_record */
 	IPC_ADMIN_END = 22,    /* ipc_error; code 0 is success, text may be a message */

@@ -30,7 +30,7 @@ static int open_store(struct local *l, struct err *err)
 	};
 
 	if (config_state_path(cfg, "store", dir, err) < 0 ||
-	    config_run_path(cfg, "imapd.hint", hints, err) < 0)
+	    config_run_path(cfg, RUN_IMAPD_HINT, hints, err) < 0)
 		return -1;
 	return store_open(&opt, &l->store, err);
 }
@@ -56,7 +56,7 @@ static int start(struct role *r, struct err *err)
 	l->role = r;
 	l->busy = hash_new();
 	settle_init(l);
-	if (config_run_path(r->cfg, "queue.hint", path, err) < 0 ||
+	if (config_run_path(r->cfg, RUN_QUEUE_HINT, path, err) < 0 ||
 	    queue_open(&opt, &l->queue, err) < 0 || open_store(l, err) < 0)
 		return -1;
 	l->hints = hint_receiver_new(r->loop, path, QUEUE_HINT_LEN, on_hint, l, err);

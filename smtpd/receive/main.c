@@ -31,7 +31,7 @@ static int start(struct role *r, struct err *err)
 	p->inline_max = config_u64(r->cfg, SET_STORE_INLINE_MAX);
 	list_init(&p->sessions);
 	p->hint_fd = hint_socket();
-	if (config_run_path(r->cfg, "queue.hint", p->hint_path, err) < 0 ||
+	if (config_run_path(r->cfg, RUN_QUEUE_HINT, p->hint_path, err) < 0 ||
 	    queue_open(&opt, &p->queue, err) < 0)
 		return -1;
 	space_start(p);

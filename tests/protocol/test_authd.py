@@ -86,14 +86,14 @@ class Authd:
             print(text[-8000:])
 
     def auth(self):
-        return ipc.Client(f"{self.run}/auth.sock")
+        return ipc.Client(f"{self.run}/authd/auth.sock")
 
     def admin(self, *words, **more):
-        with ipc.Client(f"{self.run}/admin.sock") as client:
+        with ipc.Client(f"{self.run}/authd/admin.sock") as client:
             return client.admin(*words, **more)
 
     def web(self, *words, **more):
-        with ipc.Client(f"{self.run}/web.sock") as client:
+        with ipc.Client(f"{self.run}/authd/web.sock") as client:
             return client.admin(*words, **more)
 
     def fill(self):
@@ -276,9 +276,9 @@ def test_a_hash_with_old_parameters_is_renewed(authd):
 # --- frames ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["auth.sock", "admin.sock", "web.sock"])
 def test_a_broken_frame_closes_only_that_client(authd, name):
-    with ipc.Client(f"{authd.run}/{name}") as good:
+    with ipc.Client(f"{authd.run}/authd/{name}") as good:
         for junk in (b"\xff" * 12, b"\0\0\0\1\0\n\0\1\0\0\0\1x", b"GET / HTTP/1.0\r\n\r\n"):
-            with ipc.Client(f"{authd.run}/{name}") as bad:
+            with ipc.Client(f"{authd.run}/authd/{name}") as bad:
                 bad.sock.sendall(junk)
                 with pytest.raises((ConnectionError, OSError)):
                     bad.receive()
@@ -289,7 +289,7 @@ def test_a_broken_frame_closes_only_that_client(authd, name):
             got, answered, _ = good.receive()
             assert answered == number and got in (ipc.ERROR, ipc.END)
         # Half a frame, and gone.
-        with ipc.Client(f"{authd.run}/{name}") as bad:
+        with ipc.Client(f"{authd.run}/authd/{name}") as bad:
             bad.sock.sendall(b"\0\0\0\x10\0\n")
     with authd.auth() as auth:
         assert auth.login("alice@example.test", PASSWORD)["status"] == ipc.OK
@@ -299,7 +299,7 @@ def test_a_client_that_leaves_before_its_answer(authd):
     for _ in range(20):
         with authd.auth() as auth:
             auth.send(ipc.LOGIN, auth.login_body("alice@example.test", "wrong"))
-        with ipc.Client(f"{authd.run}/admin.sock") as admin:
+        with ipc.Client(f"{authd.run}/authd/admin.sock") as admin:
             admin.send(ipc.ADMIN, admin.admin_body(["account", "list"]))
     with authd.auth() as auth:
         assert auth.login("alice@example.test", PASSWORD)["status"] == ipc.OK
@@ -420,9 +420,9 @@ def test_settings(authd):
     refused(ERR_INVALID, authd.admin, "set", "imap.command_line_max", "many")
     refused(ERR_INVALID, authd.admin, "set", "no.such.setting", "1")
     refused(ERR_DENIED, authd.admin, "set", "auth.map_size", "1G")
-    with open(f"{authd.state}/settings.conf", encoding="utf-8") as conf:
+    with open(f"{authd.state}/conf/settings.conf", encoding="utf-8") as conf:
         assert "32K" in conf.read()
-    assert sorted(os.listdir(authd.state)) == ["auth", "settings.conf"]
+    assert sorted(os.listdir(authd.state)) == ["auth", "conf"]
     authd.kill()
     authd.start()
     assert authd.admin("get", "server.hostname")[0][0]["value"] == "mx.example.test"
@@ -442,7 +442,7 @@ def test_status_and_daemons_that_are_away(authd):
 
 
 def test_sockets_have_their_modes(authd):
-    modes = {name: os.stat(f"{authd.run}/{name}").st_mode & 0o777
+    modes = {name: os.stat(f"{authd.run}/authd/{name}").st_mode & 0o777
              for name in ("admin.sock", "auth.sock", "web.sock")}
     assert modes == {"admin.sock": 0o600, "auth.sock": 0o660, "web.sock": 0o660}
     assert os.stat(f"{authd.state}/auth").st_mode & 0o777 == 0o700
@@ -509,7 +509,7 @@ def test_every_acknowledged_account_survives_a_kill():
 
             def add(worker, cycle=cycle):
                 try:
-                    with ipc.Client(f"{authd.run}/admin.sock") as admin:
+                    with ipc.Client(f"{authd.run}/authd/admin.sock") as admin:
                         for i in range(1000):
                             address = f"u{cycle}-{worker}-{i}@example.test"
                             admin.admin("account", "add", address, secret=PASSWORD)
