@@ -17,12 +17,19 @@ endif
 AR ?= ar
 PYTHON := /usr/bin/python3
 PKG_CONFIG ?= pkg-config
-prefix ?= /usr
-bindir ?= $(prefix)/bin
-libexecdir ?= $(prefix)/libexec
+JOBS ?= $(shell nproc)
+# GNU's folders, except that the configuration stands in /etc and mail in /var whatever the prefix.
+# Give the same ones to `make` and `make install`: the programs know where their configuration is.
+prefix ?= /usr/local
+exec_prefix ?= $(prefix)
+bindir ?= $(exec_prefix)/bin
+libexecdir ?= $(exec_prefix)/libexec
 sysconfdir ?= /etc
-mandir ?= $(prefix)/share/man
-datadir ?= $(prefix)/share
+datarootdir ?= $(prefix)/share
+datadir ?= $(datarootdir)
+docdir ?= $(datarootdir)/doc/mailstead
+mandir ?= $(datarootdir)/man
+INSTALL ?= install
 
 # --- flags -------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla \
@@ -30,10 +37,11 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat
 HARDEN := -O2 -g -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection \
 	-fPIE
 # clang 14 wants a second option that says it will go away; gcc and later clangs just take it.
-ifeq ($(shell $(CC) -ftrivial-auto-var-init=zero -fsyntax-only -x c /dev/null 2>&1),)
+ifeq ($(shell $(CC) -ftrivial-auto-var-init=zero -fsyntax-only -x c /dev/null 2>&1 || echo no),)
 HARDEN += -ftrivial-auto-var-init=zero
 endif
-MACHINE := $(shell $(CC) -dumpmachine)
+# Without a compiler this is empty: `make quickstart` and `make check` install one first.
+MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null || true)
 ifneq ($(filter x86_64%,$(MACHINE)),)
 HARDEN += -fcf-protection=full
 endif
@@ -46,7 +54,8 @@ HARDEN := -O1 -g -fno-omit-frame-pointer -fPIE -fsanitize=$(SAN) -fno-sanitize-r
 	-DMS_SANITIZED=1
 LDHARDEN := -pie -fsanitize=$(SAN)
 endif
-BASE_CPPFLAGS := -I. -D_GNU_SOURCE -DMS_VERSION='"$(VERSION)"'
+BASE_CPPFLAGS := -I. -D_GNU_SOURCE -DMS_VERSION='"$(VERSION)"' \
+	-DMS_CONF='"$(sysconfdir)/mailstead/mailstead.conf"'
 ALL_CFLAGS = -std=c17 $(WARN) $(HARDEN) -pthread $(BASE_CPPFLAGS) $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = $(LDHARDEN) -pthread $(LDFLAGS)
 
@@ -120,7 +129,11 @@ check-unit: $(UNIT)
 # --- checks over sockets: MS_BUILD tells the tests which build to run ---------------------------
 PYTEST = MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider -n 4 --dist loadfile
 .PHONY: check check-protocol check-e2e asan
-check: check-unit check-protocol check-e2e
+# From a clean clone: first what is needed, then everything.
+check:
+	@bash packaging/deps.sh
+	@$(MAKE) -j$(JOBS) all $(UNIT)
+	@$(MAKE) check-unit check-protocol check-e2e
 check-protocol: all
 	$(PYTEST) tests/protocol
 check-e2e: all
@@ -157,6 +170,64 @@ format:
 	clang-format -i $(SOURCES)
 format-check:
 	clang-format --dry-run -Werror $(SOURCES)
+
+# --- trying and installing ---------------------------------------------------------------------
+DIR ?= run
+PORT_BASE ?= 10000
+BIND ?= 127.0.0.1
+ONESHOT ?=
+.PHONY: quickstart generated generated-check install help
+quickstart:
+	@bash packaging/deps.sh --build-only
+	@echo "building in $(BUILD) ..."
+	@$(MAKE) -s -j$(JOBS) all
+	@exec $(PYTHON) packaging/quickstart.py --dir '$(DIR)' --port-base '$(PORT_BASE)' \
+		--bind '$(BIND)' --bin '$(BUILD)/bin' $(if $(filter-out 0 no,$(ONESHOT)),--oneshot)
+
+# What the settings table says, in the forms people read. Kept in git, so that installing needs no
+# run of what was built (it may be for another machine).
+GENERATED := etc/mailstead.conf packaging/man/mailstead.conf.5
+generated: $(BUILD)/bin/mailsteadctl
+	$(BUILD)/bin/mailsteadctl config sample >etc/mailstead.conf
+	$(BUILD)/bin/mailsteadctl config man >packaging/man/mailstead.conf.5
+generated-check: $(BUILD)/bin/mailsteadctl
+	@$(BUILD)/bin/mailsteadctl config sample | cmp - etc/mailstead.conf && \
+	$(BUILD)/bin/mailsteadctl config man | cmp - packaging/man/mailstead.conf.5 || \
+	{ echo "the settings changed: run 'make generated' and commit what it wrote"; exit 1; }
+
+MAN_PAGES := $(wildcard packaging/man/*.5 packaging/man/*.7 packaging/man/*.8)
+LIBEXEC = $(DESTDIR)$(libexecdir)/mailstead
+install: all
+	$(INSTALL) -d $(LIBEXEC) $(DESTDIR)$(bindir) $(DESTDIR)$(docdir) \
+		$(DESTDIR)$(datadir)/mailstead $(DESTDIR)$(sysconfdir)/mailstead
+	$(INSTALL) -m 755 $(filter-out %/mailsteadctl,$(BINS)) $(LIBEXEC)
+	$(INSTALL) -m 755 $(BUILD)/bin/mailsteadctl $(DESTDIR)$(bindir)
+	$(INSTALL) -m 644 README.md LICENSE $(DESTDIR)$(docdir)
+	sed 's|^#paths.libexec = /usr/libexec/mailstead$$|paths.libexec = $(libexecdir)/mailstead|' \
+		etc/mailstead.conf >$(DESTDIR)$(datadir)/mailstead/mailstead.conf
+	chmod 644 $(DESTDIR)$(datadir)/mailstead/mailstead.conf
+	@# What the administrator wrote stays.
+	[ -e $(DESTDIR)$(sysconfdir)/mailstead/mailstead.conf ] || $(INSTALL) -m 644 \
+		$(DESTDIR)$(datadir)/mailstead/mailstead.conf $(DESTDIR)$(sysconfdir)/mailstead
+	for page in $(MAN_PAGES); do section=$${page##*.}; \
+		$(INSTALL) -d $(DESTDIR)$(mandir)/man$$section && \
+		$(INSTALL) -m 644 $$page $(DESTDIR)$(mandir)/man$$section || exit 1; done
+
+help:
+	@echo 'Trying and testing (these install what they need, on Debian):'
+	@echo '  make quickstart    builds, runs a demo appliance in ./run and proves that mail flows;'
+	@echo '                     DIR=./run PORT_BASE=10000 BIND=127.0.0.1 ONESHOT=1 (stop after the proof)'
+	@echo '  make check         all tests: check-unit, check-protocol, check-e2e'
+	@echo 'Building:'
+	@echo '  make               the programs, in $$BUILD/bin; CC=clang, BUILD=dir, SAN=address,undefined'
+	@echo '  make install       DESTDIR= prefix=/usr/local sysconfdir=/etc and the other GNU folders'
+	@echo '  make clean         removes $$BUILD'
+	@echo 'Working on it:'
+	@echo '  make asan          unit and protocol tests with the address and undefined sanitizers'
+	@echo '  make lint          source-check, cppcheck, tidy (clang-tidy), analyzer (gcc -fanalyzer)'
+	@echo '  make deps-check    who may include whom'
+	@echo '  make format        clang-format; format-check only looks'
+	@echo '  make generated     etc/mailstead.conf and its manual page from the settings table'
 
 .PHONY: clean
 clean:

@@ -67,7 +67,7 @@ int main(void)
 	struct err err = ERR_INIT;
 
 	alarm(60);
-	if (config_load(conf ? conf : "/etc/mailstead/mailstead.conf", &rq.cfg, &err) < 0)
+	if (config_load(conf ? conf : MS_CONF, &rq.cfg, &err) < 0)
 		page_error(&rq, 500, "The configuration cannot be read.");
 	else if (request_read(&rq, &err) < 0)
 		page_error(&rq,

@@ -159,7 +159,7 @@ void config_sample(struct strbuf *out)
 }
 
 /* roff takes a line that begins with a dot or a quote as its own. */
-static void man_text(struct strbuf *out, const char *text)
+static void man_words(struct strbuf *out, const char *text)
 {
 	if (text[0] == '.' || text[0] == '\'')
 		strbuf_add_str(out, "\\&");
@@ -171,6 +171,11 @@ static void man_text(struct strbuf *out, const char *text)
 		else
 			strbuf_add_chr(out, *text);
 	}
+}
+
+static void man_text(struct strbuf *out, const char *text)
+{
+	man_words(out, text);
 	strbuf_add_chr(out, '\n');
 }
 
@@ -179,8 +184,10 @@ static void man_entry(struct strbuf *out, const struct setting_def *d)
 	strbuf_add_str(out, ".TP\n.B ");
 	man_text(out, d->name);
 	man_text(out, d->help);
-	strbuf_addf(out, "%s; default ", config_type_name(d->type));
-	man_text(out, d->def[0] ? d->def : "empty");
+	strbuf_addf(out, "(%s%s; default ", config_type_name(d->type),
+	    d->is_restart ? "; needs a restart" : "");
+	man_words(out, d->def[0] ? d->def : "empty");
+	strbuf_add_str(out, ")\n");
 }
 
 void config_man(struct strbuf *out)
@@ -188,10 +195,17 @@ void config_man(struct strbuf *out)
 	strbuf_add_str(out, ".TH MAILSTEAD.CONF 5 \"\" mailstead\n.SH NAME\n"
 			    "mailstead.conf \\- settings of the mailstead mail server\n"
 			    ".SH DESCRIPTION\nLines are \"name = value\"; '#' begins a comment. "
-			    "Sizes take K, M, G or T, times s, m, h or d.\n.SH SETTINGS\n");
+			    "Sizes take K, M, G or T, times s, m, h or d.\n.PP\n"
+			    "What is not set here comes from settings.conf in the folder\n"
+			    ".BR paths.state ,\nwhich the web admin and\n"
+			    ".B mailsteadctl set\nwrite, and else from the default.\n"
+			    "A setting that needs a restart takes effect when its programs "
+			    "start again, the others after\n.BR \"mailsteadctl reload\" .\n"
+			    ".SH SETTINGS\n");
 	for (int i = 0; i < SET_COUNT; i++)
 		man_entry(out, &config_settings[i]);
 	strbuf_add_str(out, ".SH LISTENERS\nA port is described by lines listener.NAME.KEY.\n");
 	for (int i = 0; i < LKEY_COUNT; i++)
 		man_entry(out, &config_listener_keys[i]);
+	strbuf_add_str(out, ".SH SEE ALSO\n.BR mailstead (7),\n.BR mailsteadctl (8)\n");
 }

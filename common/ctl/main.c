@@ -44,7 +44,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
 {
 	bool are_over = false;
 
-	o->conf = "/etc/mailstead/mailstead.conf";
+	o->conf = MS_CONF;
 	for (int i = 1; i < argc; i++) {
 		if (!are_over && strcmp(argv[i], "--") == 0) {
 			are_over = true;
