@@ -22,6 +22,15 @@ struct account *arg_account(struct call *call, uint32_t i)
 	return acc;
 }
 
+struct account *arg_own_account(struct call *call)
+{
+	struct account *acc = index_number(&call->a->index, call->account);
+
+	if (!acc)
+		call_fail(call, ERR_DENIED, "log in first");
+	return acc;
+}
+
 bool arg_new_address(struct call *call, struct span arg, bool is_alias, struct name *nm,
     char text[NAME_TEXT_MAX + 1])
 {

@@ -9,6 +9,8 @@
 
 /* An existing account, by its main address. */
 struct account *arg_account(struct call *call, uint32_t i);
+/* The account of the web session. */
+struct account *arg_own_account(struct call *call);
 /* An address in a domain of ours that is neither an account nor an alias; an alias' may be a
  * subaddress. */
 bool arg_new_address(struct call *call, struct span arg, bool is_alias, struct name *nm,

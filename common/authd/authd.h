@@ -48,6 +48,8 @@ struct authd {
 	bool is_in_next;      /* call_next is running */
 	uint64_t next_account, next_app, next_audit;
 	struct authd_counts counts;
+	struct setup_row setup; /* created 0: no code is open */
+	struct throttle *setup_throttle;
 	uint64_t started_ms;
 	struct timer sweep;
 	bool is_stopping;

@@ -259,6 +259,11 @@ static int check_session(struct call *call, struct err *err)
 		return 0;
 	}
 	call->account = session_find(a, call->cmd.token);
+	if (call->account == SESSION_SETUP && call->verb->role == VERB_ADMIN &&
+	    !index_has_admin(&a->index)) {
+		memcpy(call->who, "setup", 6);
+		return 0;
+	}
 	acc = call->account ? index_number(&a->index, call->account) : NULL;
 	if (!acc || account_is_deleting(acc) || (acc->row.flags & USER_DISABLED))
 		return err_set(err, ERR_DENIED, "log in first");

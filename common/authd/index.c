@@ -56,6 +56,7 @@ static void account_free(struct account *a)
 	LIST_EACH_SAFE (it, &a->known)
 		known_free(a, container_of(it, struct known, link));
 	list_remove(&a->link);
+	mem_free_secret(a->totp, sizeof(*a->totp));
 	disown(&a->row.address);
 	disown(&a->row.phc);
 	mem_free(a);
@@ -131,6 +132,32 @@ struct alias *index_alias(const struct index *ix, struct span address)
 bool account_is_deleting(const struct account *a)
 {
 	return a->row.deleting != 0;
+}
+
+bool account_is_admin(const struct account *a)
+{
+	return (a->row.flags & USER_ADMIN) && !(a->row.flags & USER_DISABLED) &&
+	       !account_is_deleting(a);
+}
+
+bool account_is_mailbox(const struct account *a)
+{
+	return !(a->row.flags & USER_ADMIN);
+}
+
+static void search_admin(struct span key, void *value, void *arg)
+{
+	bool *found = arg;
+
+	*found |= account_is_admin(value);
+}
+
+bool index_has_admin(const struct index *ix)
+{
+	bool found = false;
+
+	hash_each(ix->numbers, search_admin, &found);
+	return found;
 }
 
 bool account_is_known(const struct account *a, struct span net, uint64_t now)
@@ -417,6 +444,21 @@ static int apply_known(
 	return 0;
 }
 
+static int apply_totp(struct index *ix, uint64_t account, struct span row, struct err *err)
+{
+	struct account *a = index_number(ix, account);
+	struct totp_row r = {0};
+
+	if (row.p && (!a || !row_dec_totp(row, &r)))
+		return corrupt(err, "a row of a second factor does not decode or has no account");
+	if (!a)
+		return 0;
+	mem_free_secret(a->totp, sizeof(*a->totp));
+	a->totp = row.p ? mem_dup(&r, sizeof(r)) : NULL;
+	mem_wipe(&r, sizeof(r));
+	return 0;
+}
+
 int index_apply(struct index *ix, struct span key, struct span row, struct err *err)
 {
 	enum row_kind kind;
@@ -426,7 +468,8 @@ int index_apply(struct index *ix, struct span key, struct span row, struct err *
 
 	if (!row_key_parse(key, &kind, &d))
 		return corrupt(err, "an unknown kind of row");
-	if (kind == ROW_USER || kind == ROW_APP || kind == ROW_APP_USED || kind == ROW_KNOWN)
+	if (kind == ROW_USER || kind == ROW_APP || kind == ROW_APP_USED || kind == ROW_KNOWN ||
+	    kind == ROW_TOTP)
 		number = dec_u64(&d);
 	if (kind == ROW_APP || kind == ROW_APP_USED)
 		id = dec_u64(&d);
@@ -445,6 +488,8 @@ int index_apply(struct index *ix, struct span key, struct span row, struct err *
 		return apply_app_used(ix, number, id, row, err);
 	case ROW_KNOWN:
 		return apply_known(ix, number, d.in, row, err);
+	case ROW_TOTP:
+		return apply_totp(ix, number, row, err);
 	default:
 		return 0;
 	}

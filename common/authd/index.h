@@ -41,8 +41,9 @@ struct account {
 	struct domain *domain;
 	struct list apps, known; /* known: latest first */
 	size_t app_count, known_count;
-	uint32_t generation; /* rises with every change: a login begun before is not remembered */
-	uint64_t mark;       /* resolve: seen in this walk */
+	struct totp_row *totp; /* NULL: no second factor */
+	uint32_t generation;   /* rises with every change: a login begun before is not remembered */
+	uint64_t mark;         /* resolve: seen in this walk */
 };
 
 struct alias {
@@ -79,5 +80,11 @@ bool account_is_known(const struct account *a, struct span net, uint64_t now);
 /* All of a hash as an array sorted by key: free with mem_free. */
 void **index_sorted(struct hash *h, size_t *n);
 bool account_is_deleting(const struct account *a);
+/* A live account that may administer. */
+bool account_is_admin(const struct account *a);
+/* Whether it holds mail: an administrator's login does not, so that whoever takes it reads none. */
+bool account_is_mailbox(const struct account *a);
+/* Whether there is any administrator. */
+bool index_has_admin(const struct index *ix);
 
 #endif

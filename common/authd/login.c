@@ -71,16 +71,54 @@ static void copy_word(char out[WORD_MAX + 1], struct span in)
 }
 
 /* Who an attempt is counted for. The network of an unreadable address is its text. */
-static void set_network(struct login *l, struct span client)
+struct span login_network(struct span client, unsigned char buf[NET_KEY_MAX])
 {
 	struct net_addr addr;
-	size_t n = client.n < sizeof(l->net) ? client.n : sizeof(l->net);
+	size_t n = client.n < NET_KEY_MAX ? client.n : NET_KEY_MAX;
 
 	if (net_addr_parse(&addr, client, 0, NULL) == 0)
-		net_addr_prefix(&addr, 24, 48, l->net, &n);
+		net_addr_prefix(&addr, 24, 48, buf, &n);
 	else if (n > 0)
-		memcpy(l->net, client.p, n);
-	l->who.network = span_make(l->net, n);
+		memcpy(buf, client.p, n);
+	return span_make(buf, n);
+}
+
+static struct throttle_limits limits_of(const struct authd *a)
+{
+	return (struct throttle_limits){
+	    .per_network = config_u64(a->cfg, SET_AUTH_FAILURES_ADDRESS),
+	    .per_account = config_u64(a->cfg, SET_AUTH_FAILURES_ACCOUNT),
+	};
+}
+
+static struct throttle_who who_of(
+    struct span client, const struct account *acc, unsigned char buf[NET_KEY_MAX])
+{
+	struct span net = login_network(client, buf);
+
+	return (struct throttle_who){.network = net,
+	    .account = acc->row.address,
+	    .is_known = account_is_known(acc, net, (uint64_t)clock_now())};
+}
+
+void login_count_failure(struct authd *a, struct span client, const struct account *acc)
+{
+	unsigned char buf[NET_KEY_MAX];
+	struct throttle_who who = who_of(client, acc, buf);
+
+	throttle_begin(a->throttle, &who, now_s());
+	throttle_end(a->throttle, &who, true, now_s());
+	log_info("auth-second-factor", LOG_STR("result", "failed"), LOG_SPAN("client", client),
+	    LOG_U64("account", acc->number));
+}
+
+bool login_may_try(struct authd *a, struct span client, const struct account *acc)
+{
+	unsigned char buf[NET_KEY_MAX];
+	struct throttle_who who = who_of(client, acc, buf);
+	struct throttle_limits limits = limits_of(a);
+
+	return throttle_ask(a->throttle, &who, &limits, now_s()) != THROTTLE_STOP;
 }
 
 static struct account *live_account(const struct authd *a, uint64_t number)
@@ -207,6 +245,8 @@ static void let_in(struct login *l, struct account *acc)
 	}
 	if (l->is_app)
 		allowed &= l->app_protocols & PROTO_MAIL;
+	if (!account_is_mailbox(acc))
+		allowed &= PROTO_WEB;
 	if (acc->row.flags & USER_RECEIVE_ONLY)
 		allowed &= ~(uint32_t)PROTO_SMTP;
 	if ((allowed & bit) == 0) {
@@ -261,10 +301,7 @@ static bool is_quickly_right(struct login *l, struct span password)
 
 static enum throttle_answer ask_throttle(struct login *l)
 {
-	struct throttle_limits limits = {
-	    .per_network = config_u64(l->a->cfg, SET_AUTH_FAILURES_ADDRESS),
-	    .per_account = config_u64(l->a->cfg, SET_AUTH_FAILURES_ACCOUNT),
-	};
+	struct throttle_limits limits = limits_of(l->a);
 	enum throttle_answer may = throttle_ask(l->a->throttle, &l->who, &limits, now_s());
 
 	if (may == THROTTLE_GO) {
@@ -423,7 +460,7 @@ static struct login *login_new(struct authd *a, const struct ipc_login *q)
 	copy_word(l->protocol, q->protocol);
 	copy_word(l->listener, q->listener);
 	copy_word(l->client, q->client);
-	set_network(l, q->client);
+	l->who.network = login_network(q->client, l->net);
 	l->job.is_verify = true;
 	l->job.may_start = may_start;
 	l->job.done = on_hash_done;

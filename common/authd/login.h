@@ -10,4 +10,15 @@ void app_password_hash(struct span salt, struct span password, unsigned char out
 /* Writes a new hash of the same password, when no change stands before it in the queue. */
 void account_rehash(struct authd *a, const struct account *acc, struct span phc);
 
+/* The network that attempts of a client are counted for: points into buf, or into client. */
+struct span login_network(struct span client, unsigned char buf[NET_KEY_MAX]);
+/* A failed guess at something behind the password (the second factor). */
+void login_count_failure(struct authd *a, struct span client, const struct account *acc);
+/* May the network try again? False: too many failures. */
+bool login_may_try(struct authd *a, struct span client, const struct account *acc);
+
+struct call;
+/* Writes the call's hash as the account's password and ends the call. */
+void account_set_password(struct call *call, struct account *acc);
+
 #endif

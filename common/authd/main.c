@@ -7,6 +7,7 @@
 #include <malloc.h>
 
 #define BUCKETS_MAX 65536
+#define SETUP_BUCKETS_MAX 4096
 #define FORWARD_THREADS 4
 #define HASH_MMAP_THRESHOLD (256 * 1024)
 #define SWEEP_MS (10 * 60 * 1000)
@@ -43,6 +44,7 @@ static int start(struct role *r, struct err *err)
 	list_init(&a->changes);
 	authd_take_config(a, config_ref(r->cfg));
 	a->throttle = throttle_new(BUCKETS_MAX);
+	a->setup_throttle = throttle_new(SETUP_BUCKETS_MAX);
 	a->good = good_logins_new();
 	if (state_open(a, err) < 0)
 		return -1;
@@ -93,6 +95,7 @@ static void stop(struct role *r)
 		ipc_server_free(a->auth);
 	good_logins_free(a->good);
 	throttle_free(a->throttle);
+	throttle_free(a->setup_throttle);
 	config_unref(a->cfg);
 	mem_free(a);
 }

@@ -22,56 +22,40 @@ static bool find_exact(
 		memcpy(nm.domain, domain.p, domain.n);
 	key = span_make(text, name_format(&nm, text));
 	out->account = index_account(ix, key);
+	if (out->account && !account_is_mailbox(out->account))
+		out->account = NULL;
 	if (!out->account)
 		out->alias = index_alias(ix, key);
 	return found_is_local(out);
 }
 
-static struct account *first_admin(const struct domain *d)
-{
-	LIST_EACH (it, &d->accounts) {
-		struct account *a = container_of(it, struct account, link);
-
-		if (a->row.flags & USER_ADMIN)
-			return a;
-	}
-	return NULL;
-}
-
 struct search {
-	struct account *admin, *any;
+	struct account *oldest;
 };
 
 static void search_domain(struct span key, void *value, void *arg)
 {
-	struct domain *d = value;
+	const struct domain *d = value;
 	struct search *s = arg;
-	struct account *admin = first_admin(d);
-	struct account *first = list_is_empty(&d->accounts)
-				    ? NULL
-				    : container_of(d->accounts.next, struct account, link);
 
-	if (admin && (!s->admin || admin->number < s->admin->number))
-		s->admin = admin;
-	if (first && (!s->any || first->number < s->any->number))
-		s->any = first;
+	LIST_EACH (it, &d->accounts) {
+		struct account *a = container_of(it, struct account, link);
+
+		if (account_is_mailbox(a) && (!s->oldest || a->number < s->oldest->number))
+			s->oldest = a;
+	}
 }
 
-/* Whoever looks after a domain: its administrator, any administrator, its oldest account, the
- * oldest account of all. */
+/* Whoever looks after a domain: its oldest mailbox, or the oldest of all. */
 static struct account *caretaker(const struct index *ix, const struct domain *d)
 {
-	struct search all = {0};
-	struct search own = {0};
+	struct search s = {NULL};
 
 	if (d)
-		search_domain(d->name, (void *)(uintptr_t)d, &own);
-	if (own.admin)
-		return own.admin;
-	hash_each(ix->domains, search_domain, &all);
-	if (all.admin)
-		return all.admin;
-	return own.any ? own.any : all.any;
+		search_domain(d->name, (void *)(uintptr_t)d, &s);
+	if (!s.oldest)
+		hash_each(ix->domains, search_domain, &s);
+	return s.oldest;
 }
 
 static bool is_special(struct span local)

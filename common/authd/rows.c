@@ -2,6 +2,8 @@
 
 #include "common/authd/name.h"
 
+#include <string.h>
+
 #define ROW_VERSION 1
 
 static void key_begin(struct db_key *k, enum row_kind kind)
@@ -47,7 +49,7 @@ bool row_key_parse(struct span key, enum row_kind *kind, struct dec *rest)
 
 	*rest = dec_of(key);
 	k = dec_u8(rest);
-	if (!dec_ok(rest) || k < ROW_COUNTER || k > ROW_AUDIT)
+	if (!dec_ok(rest) || k < ROW_COUNTER || k > ROW_LAST)
 		return false;
 	*kind = (enum row_kind)k;
 	return true;
@@ -178,6 +180,58 @@ bool row_dec_session(struct span row, struct session_row *r)
 	r->account = dec_u64(&d);
 	r->created = dec_u64(&d);
 	r->seen = dec_u64(&d);
+	return dec_done(&d);
+}
+
+static void copy(struct dec *d, unsigned char *out, size_t n)
+{
+	struct span s = dec_raw(d, n);
+
+	if (dec_ok(d))
+		memcpy(out, s.p, n);
+}
+
+void row_enc_totp(struct strbuf *b, const struct totp_row *r)
+{
+	enc_u8(b, ROW_VERSION);
+	enc_u8(b, r->is_confirmed);
+	enc_u64(b, r->step);
+	strbuf_add(b, span_make(r->secret, sizeof(r->secret)));
+	enc_u32(b, r->recovery_count);
+	for (uint32_t i = 0; i < r->recovery_count; i++)
+		strbuf_add(b, span_make(r->recovery[i], RECOVERY_HASH_LEN));
+}
+
+bool row_dec_totp(struct span row, struct totp_row *r)
+{
+	struct dec d = begin(row);
+
+	r->is_confirmed = dec_u8(&d) != 0;
+	r->step = dec_u64(&d);
+	copy(&d, r->secret, sizeof(r->secret));
+	r->recovery_count = dec_u32(&d);
+	if (!dec_ok(&d) || r->recovery_count > RECOVERY_CODES)
+		return false;
+	for (uint32_t i = 0; i < r->recovery_count; i++)
+		copy(&d, r->recovery[i], RECOVERY_HASH_LEN);
+	return dec_done(&d);
+}
+
+void row_enc_setup(struct strbuf *b, const struct setup_row *r)
+{
+	enc_u8(b, ROW_VERSION);
+	strbuf_add(b, span_make(r->hash, sizeof(r->hash)));
+	enc_u64(b, r->created);
+	enc_u32(b, r->wrong);
+}
+
+bool row_dec_setup(struct span row, struct setup_row *r)
+{
+	struct dec d = begin(row);
+
+	copy(&d, r->hash, sizeof(r->hash));
+	r->created = dec_u64(&d);
+	r->wrong = dec_u32(&d);
 	return dec_done(&d);
 }
 

@@ -20,6 +20,9 @@ enum row_kind {
 	ROW_KNOWN = 8,    /* account, network -> time of the last good login from there */
 	ROW_SESSION = 9,  /* hash of the token -> session_row */
 	ROW_AUDIT = 10,   /* number -> audit_row */
+	ROW_TOTP = 11,    /* account -> totp_row */
+	ROW_SETUP = 12,   /* -> setup_row */
+	ROW_LAST = ROW_SETUP,
 };
 
 enum user_flag {
@@ -64,6 +67,26 @@ struct session_row {
 	uint64_t account, created, seen;
 };
 
+#define TOTP_SECRET_LEN 20
+#define RECOVERY_CODES 10
+#define RECOVERY_HASH_LEN 32
+
+/* The second factor of the web login (RFC 6238). */
+struct totp_row {
+	bool is_confirmed; /* the account has shown that its device knows the secret */
+	uint64_t step;     /* the last one used: a code is good once */
+	unsigned char secret[TOTP_SECRET_LEN];
+	uint32_t recovery_count; /* those not used yet */
+	unsigned char recovery[RECOVERY_CODES][RECOVERY_HASH_LEN];
+};
+
+/* The one-time code of the first administrator. */
+struct setup_row {
+	unsigned char hash[RECOVERY_HASH_LEN];
+	uint64_t created;
+	uint32_t wrong; /* tries with another code */
+};
+
 struct audit_row {
 	uint64_t time;
 	struct span who, client, words, result;
@@ -90,6 +113,10 @@ void row_enc_app(struct strbuf *b, const struct app_row *r);
 bool row_dec_app(struct span row, struct app_row *r);
 void row_enc_session(struct strbuf *b, const struct session_row *r);
 bool row_dec_session(struct span row, struct session_row *r);
+void row_enc_totp(struct strbuf *b, const struct totp_row *r);
+bool row_dec_totp(struct span row, struct totp_row *r);
+void row_enc_setup(struct strbuf *b, const struct setup_row *r);
+bool row_dec_setup(struct span row, struct setup_row *r);
 void row_enc_audit(struct strbuf *b, const struct audit_row *r);
 bool row_dec_audit(struct span row, struct audit_row *r);
 

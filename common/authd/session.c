@@ -173,6 +173,14 @@ uint64_t session_find(struct authd *a, struct span token)
 	return one->row.account;
 }
 
+bool session_is_fresh(struct authd *a, struct span token)
+{
+	struct session *one = find(a->sessions, token);
+	uint64_t now = (uint64_t)clock_now();
+
+	return one && is_live(one, now) && now < one->row.created + SESSION_FRESH;
+}
+
 void session_remove(struct sessions *s, struct change *c, struct span token)
 {
 	struct session *one = find(s, token);

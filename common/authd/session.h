@@ -11,6 +11,7 @@
 #define SESSION_SECONDS (12 * 3600)
 #define SESSION_IDLE (30 * 60)
 #define SESSION_TOKEN_LEN 32 /* hex digits */
+#define SESSION_FRESH 120
 #define SESSIONS_MAX 1000
 #define SESSIONS_PER_ACCOUNT 20
 
@@ -27,6 +28,11 @@ uint64_t session_find(struct authd *a, struct span token);
 void session_remove(struct sessions *s, struct change *c, struct span token);
 void session_remove_account(struct sessions *s, struct change *c, uint64_t account);
 void session_sweep(struct authd *a);
+/* Whether it was begun a moment ago, so with a password: what asks for more than a token. */
+bool session_is_fresh(struct authd *a, struct span token);
+/* The account of a session that setup-code opened: no account's, good only until there is an
+ * administrator. */
+#define SESSION_SETUP UINT64_MAX
 size_t session_count(const struct sessions *s);
 
 #endif

@@ -1,5 +1,6 @@
 /* The auth environment and what of it lives in memory. */
 #include "common/authd/session.h"
+#include "common/authd/setup.h"
 
 #include "common/base/mem.h"
 
@@ -65,6 +66,8 @@ int state_apply(struct authd *a, struct span key, struct span row, struct err *e
 		return apply_counter(a, d.in, row, err);
 	case ROW_SESSION:
 		return sessions_apply(a->sessions, d.in, row, err);
+	case ROW_SETUP:
+		return setup_apply(a, row, err);
 	case ROW_LOGIN:
 	case ROW_AUDIT:
 		return 0; /* for people and tools; nothing is looked up in them */
@@ -120,8 +123,8 @@ static int load(struct authd *a, struct err *err)
 
 	if (db_read_begin(a->env, &txn, err) < 0)
 		return -1;
-	for (int kind = ROW_COUNTER; kind < ROW_AUDIT && rc == 0; kind++)
-		rc = load_kind(a, txn, (enum row_kind)kind, err);
+	for (int kind = ROW_COUNTER; kind <= ROW_LAST && rc == 0; kind++)
+		rc = kind == ROW_AUDIT ? 0 : load_kind(a, txn, (enum row_kind)kind, err);
 	if (rc == 0)
 		rc = load_audit_number(a, txn, err);
 	db_abort(txn);

@@ -22,7 +22,7 @@ enum verb_flag {
 };
 
 struct verb {
-	const char *name; /* one or two words */
+	const char *name; /* one to three words */
 	uint8_t min, max; /* arguments */
 	uint8_t role, flags;
 	void (*run)(struct call *call);
@@ -43,12 +43,26 @@ void verb_account_disable(struct call *call);
 void verb_account_enable(struct call *call);
 void verb_account_quota(struct call *call);
 void verb_account_receive_only(struct call *call);
-void verb_account_admin(struct call *call);
 void verb_account_protocols(struct call *call);
 /* verbs_app.c */
 void verb_app_add(struct call *call);
 void verb_app_list(struct call *call);
 void verb_app_remove(struct call *call);
+void verb_my_app_add(struct call *call);
+void verb_my_app_list(struct call *call);
+void verb_my_app_remove(struct call *call);
+/* verbs_my.c */
+void verb_my_account(struct call *call);
+void verb_my_password(struct call *call);
+/* totp.c */
+void verb_totp_begin(struct call *call);
+void verb_totp_confirm(struct call *call);
+void verb_totp_remove(struct call *call);
+void verb_totp_remove_other(struct call *call);
+/* setup.c */
+void verb_setup_code(struct call *call);
+void verb_setup_status(struct call *call);
+void verb_setup_begin(struct call *call);
 /* verbs_domain.c */
 void verb_domain_add(struct call *call);
 void verb_domain_remove(struct call *call);

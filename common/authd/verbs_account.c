@@ -48,15 +48,12 @@ static bool is_own(struct call *call, const struct account *acc)
 
 void verb_account_add(struct call *call)
 {
-	bool is_first = hash_count(call->a->index.accounts) == 0;
 	uint64_t number = call->a->next_account;
 	char text[NAME_TEXT_MAX + 1];
 	struct name nm;
 	struct db_key key;
 	struct user_row row = {
-	    .address = span_of(text),
 	    .phc = span_of(call->hash.phc),
-	    .flags = is_first ? USER_ADMIN : 0,
 	    .protocols = PROTO_ALL,
 	    .created = (uint64_t)clock_now(),
 	    .changed = (uint64_t)clock_now(),
@@ -68,6 +65,7 @@ void verb_account_add(struct call *call)
 			return;
 		}
 		row.flags |= USER_ADMIN;
+		row.protocols = PROTO_WEB;
 	}
 	if (!arg_new_address(call, call->args[0], false, &nm, text))
 		return;
@@ -121,6 +119,8 @@ void verb_account_remove(struct call *call)
 		row_key_known(&key, acc->number, span_make(k->net, k->n));
 		change_del(c, &key);
 	}
+	row_key_number(&key, ROW_TOTP, acc->number);
+	change_del(c, &key);
 	put_user(c, acc->number, &row);
 	row_key_text(&key, ROW_LOGIN, acc->row.address);
 	change_del(c, &key);
@@ -199,18 +199,22 @@ void verb_account_show(struct call *call)
 
 /* --- changing ----------------------------------------------------------------------------------
  */
-void verb_account_password(struct call *call)
+void account_set_password(struct call *call, struct account *acc)
 {
-	struct account *acc = arg_account(call, 0);
-	struct user_row row;
+	struct user_row row = acc->row;
 
-	if (!acc)
-		return;
-	row = acc->row;
 	row.phc = span_of(call->hash.phc);
 	row.changed = (uint64_t)clock_now();
 	forget_logins(call, acc);
 	save(call, acc, &row);
+}
+
+void verb_account_password(struct call *call)
+{
+	struct account *acc = arg_account(call, 0);
+
+	if (acc)
+		account_set_password(call, acc);
 }
 
 static void set_flag(struct call *call, uint32_t flag, bool on)
@@ -220,8 +224,7 @@ static void set_flag(struct call *call, uint32_t flag, bool on)
 
 	if (!acc)
 		return;
-	/* Taking away a right, or all of them, from the session that asks. */
-	if (on == (flag != USER_ADMIN) && flag != USER_RECEIVE_ONLY && is_own(call, acc))
+	if (on && flag == USER_DISABLED && is_own(call, acc))
 		return;
 	row = acc->row;
 	row.flags = on ? row.flags | flag : row.flags & ~flag;
@@ -245,14 +248,6 @@ void verb_account_receive_only(struct call *call)
 
 	if (arg_bool(call, 1, &on))
 		set_flag(call, USER_RECEIVE_ONLY, on);
-}
-
-void verb_account_admin(struct call *call)
-{
-	bool on;
-
-	if (arg_bool(call, 1, &on))
-		set_flag(call, USER_ADMIN, on);
 }
 
 void verb_account_quota(struct call *call)
@@ -279,7 +274,8 @@ void verb_account_protocols(struct call *call)
 	if (!acc)
 		return;
 	row = acc->row;
-	if (!arg_protocols(call, 1, PROTO_ALL, &row.protocols))
+	if (!arg_protocols(
+		call, 1, account_is_mailbox(acc) ? PROTO_ALL : PROTO_WEB, &row.protocols))
 		return;
 	save(call, acc, &row);
 }

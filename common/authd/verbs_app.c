@@ -87,16 +87,14 @@ static void put_app(struct call *call, uint64_t account, uint64_t id, const stru
 	change_put(c, &key, &b);
 }
 
-void verb_app_add(struct call *call)
+/* label and protocols are the arguments from first on. */
+static void add(struct call *call, const struct account *acc, uint32_t first)
 {
-	struct account *acc = arg_account(call, 0);
 	unsigned char salt[APP_SALT_LEN], hash[APP_HASH_LEN];
 	struct app_row row = {.protocols = PROTO_MAIL, .created = (uint64_t)clock_now()};
 	struct added *added;
 
-	if (!acc)
-		return;
-	if (!label_is_good(call->args[1])) {
+	if (!label_is_good(call->args[first])) {
 		call_fail(call, ERR_INVALID, "a label is 1 to %d bytes of text", LABEL_MAX);
 		return;
 	}
@@ -104,14 +102,15 @@ void verb_app_add(struct call *call)
 		call_fail(call, ERR_LIMIT, "an account has at most %d app passwords", APPS_MAX);
 		return;
 	}
-	if (call->arg_count > 2 && !arg_protocols(call, 2, PROTO_MAIL, &row.protocols))
+	if (call->arg_count > first + 1 &&
+	    !arg_protocols(call, first + 1, PROTO_MAIL, &row.protocols))
 		return;
 	added = mem_zalloc(sizeof(*added));
 	make_secret(added->secret);
 	added->id = call->a->next_app++;
 	random_bytes(salt, sizeof(salt));
 	app_password_hash(span_make(salt, sizeof(salt)), span_of(added->secret), hash);
-	row.label = call->args[1];
+	row.label = call->args[first];
 	row.salt = span_make(salt, sizeof(salt));
 	row.hash = span_make(hash, sizeof(hash));
 	put_app(call, acc->number, added->id, &row);
@@ -121,12 +120,8 @@ void verb_app_add(struct call *call)
 	call_commit(call, "%s", "");
 }
 
-void verb_app_list(struct call *call)
+static void list(struct call *call, const struct account *acc)
 {
-	struct account *acc = arg_account(call, 0);
-
-	if (!acc)
-		return;
 	LIST_EACH (it, &acc->apps) {
 		const struct app *app = container_of(it, struct app, link);
 		char protocols[32];
@@ -144,15 +139,12 @@ void verb_app_list(struct call *call)
 	call_ok(call, "%s", "");
 }
 
-void verb_app_remove(struct call *call)
+static void remove_app(struct call *call, const struct account *acc, struct span arg)
 {
-	struct account *acc = arg_account(call, 0);
 	struct db_key key;
 	uint64_t id;
 
-	if (!acc)
-		return;
-	if (!span_u64(call->args[1], UINT64_MAX, &id) || !find(acc, id)) {
+	if (!span_u64(arg, UINT64_MAX, &id) || !find(acc, id)) {
 		call_fail(
 		    call, ERR_NOT_FOUND, "no such app password: app-password list shows them");
 		return;
@@ -162,4 +154,54 @@ void verb_app_remove(struct call *call)
 	row_key_app(&key, ROW_APP_USED, acc->number, id);
 	change_del(call_change(call), &key);
 	call_commit(call, "app password removed");
+}
+
+/* --- for any account, and for one's own --------------------------------------------------------
+ */
+void verb_app_add(struct call *call)
+{
+	struct account *acc = arg_account(call, 0);
+
+	if (acc)
+		add(call, acc, 1);
+}
+
+void verb_app_list(struct call *call)
+{
+	struct account *acc = arg_account(call, 0);
+
+	if (acc)
+		list(call, acc);
+}
+
+void verb_app_remove(struct call *call)
+{
+	struct account *acc = arg_account(call, 0);
+
+	if (acc)
+		remove_app(call, acc, call->args[1]);
+}
+
+void verb_my_app_add(struct call *call)
+{
+	struct account *acc = arg_own_account(call);
+
+	if (acc)
+		add(call, acc, 0);
+}
+
+void verb_my_app_list(struct call *call)
+{
+	struct account *acc = arg_own_account(call);
+
+	if (acc)
+		list(call, acc);
+}
+
+void verb_my_app_remove(struct call *call)
+{
+	struct account *acc = arg_own_account(call);
+
+	if (acc)
+		remove_app(call, acc, call->args[0]);
 }

@@ -1,6 +1,8 @@
 /* login, logout, whoami: sessions of the web admin. ping, help: anything at all. */
 #include "common/authd/call.h"
+#include "common/authd/login.h"
 #include "common/authd/session.h"
+#include "common/authd/totp.h"
 #include "common/base/mem.h"
 
 #include <string.h>
@@ -23,6 +25,32 @@ static void tell_token(struct call *call)
 	call_ok(call, "%s", "");
 }
 
+/* The second factor, where there is one. False: the call has ended. */
+static bool take_code(struct call *call, struct account *acc)
+{
+	struct span code = call->arg_count > 1 ? call->args[1] : SPAN("");
+	struct strbuf b;
+
+	if (!totp_is_on(acc))
+		return true;
+	if (code.n == 0) {
+		strbuf_init(&b, 64);
+		ipc_rec_number(&b, "second-factor", IPC_BOOL, 1);
+		call_record(call, &b);
+		call_fail(call, ERR_DENIED, "the code of your second factor is needed");
+		return false;
+	}
+	if (!login_may_try(call->a, call_client(call), acc)) {
+		call_fail(call, ERR_TEMP, "too many failed logins, try again later");
+		return false;
+	}
+	if (totp_take(acc, code, call_change(call)))
+		return true;
+	login_count_failure(call->a, call_client(call), acc);
+	call_fail(call, ERR_DENIED, "wrong code of the second factor");
+	return false;
+}
+
 static void on_answer(void *arg, const struct login_answer *answer)
 {
 	struct call *call = arg;
@@ -37,6 +65,8 @@ static void on_answer(void *arg, const struct login_answer *answer)
 		call_fail(call, ERR_DENIED, "wrong address or password");
 		return;
 	}
+	if (!take_code(call, answer->account))
+		return;
 	memcpy(call->who, answer->account->row.address.p, answer->account->row.address.n);
 	call->who[answer->account->row.address.n] = '\0';
 	t = mem_zalloc(sizeof(*t));

@@ -47,15 +47,26 @@ void sha256_once(struct span data, unsigned char out[SHA256_LEN])
 		fatal("SHA-256 failed");
 }
 
-void hmac_sha256(struct span key, struct span data, unsigned char out[SHA256_LEN])
+static void hmac(const EVP_MD *md, const char *failed, struct span key, struct span data,
+    unsigned char *out, unsigned want)
 {
 	unsigned n = 0;
 
 	if (key.n > INT32_MAX ||
-	    !HMAC(EVP_sha256(), key.n > 0 ? key.p : "", (int)key.n,
+	    !HMAC(md, key.n > 0 ? key.p : "", (int)key.n,
 		(const unsigned char *)(data.n > 0 ? data.p : ""), data.n, out, &n) ||
-	    n != SHA256_LEN)
-		fatal("HMAC-SHA-256 failed");
+	    n != want)
+		fatal("%s", failed);
+}
+
+void hmac_sha256(struct span key, struct span data, unsigned char out[SHA256_LEN])
+{
+	hmac(EVP_sha256(), "HMAC-SHA-256 failed", key, data, out, SHA256_LEN);
+}
+
+void hmac_sha1(struct span key, struct span data, unsigned char out[SHA1_LEN])
+{
+	hmac(EVP_sha1(), "HMAC-SHA-1 failed", key, data, out, SHA1_LEN);
 }
 
 void random_bytes(void *out, size_t n)

@@ -8,6 +8,7 @@
 #include "common/base/span.h"
 
 #define SHA256_LEN 32
+#define SHA1_LEN 20
 
 struct sha256; /* one running hash */
 
@@ -17,6 +18,8 @@ void sha256_final(struct sha256 *h, unsigned char out[SHA256_LEN]); /* and frees
 void sha256_abort(struct sha256 *h);                                /* frees h; NULL is fine */
 void sha256_once(struct span data, unsigned char out[SHA256_LEN]);
 void hmac_sha256(struct span key, struct span data, unsigned char out[SHA256_LEN]);
+/* For one-time passwords (RFC 6238), whose programs know no other. */
+void hmac_sha1(struct span key, struct span data, unsigned char out[SHA1_LEN]);
 
 void random_bytes(void *out, size_t n);
 uint64_t random_u64(void);

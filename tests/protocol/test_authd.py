@@ -100,6 +100,7 @@ class Authd:
         self.admin("domain", "add", "example.test")
         for name in ("alice", "bob"):
             self.admin("account", "add", f"{name}@example.test", secret=PASSWORD)
+        self.admin("account", "add", "root@example.test", "--admin", secret=PASSWORD)
         return self
 
 
@@ -363,7 +364,7 @@ def test_international_domains(authd):
 def test_accounts(authd):
     rows, _ = authd.admin("account", "list")
     assert [(r["address"], r["number"], r["admin"]) for r in rows] == \
-        [("alice@example.test", 1, 1), ("bob@example.test", 2, 0)]
+        [("alice@example.test", 1, 0), ("bob@example.test", 2, 0), ("root@example.test", 3, 1)]
     add = ("account", "add")
     refused(ERR_EXISTS, authd.admin, *add, "Alice@example.test", secret=PASSWORD)
     refused(ERR_NOT_FOUND, authd.admin, *add, "x@elsewhere.test", secret=PASSWORD)
@@ -382,9 +383,10 @@ def test_accounts(authd):
     # The address is free again, the number never.
     authd.admin(*add, "bob@example.test", "--admin", secret=PASSWORD)
     row = authd.admin("account", "show", "bob@example.test")[0][0]
-    assert (row["number"], row["admin"]) == (3, 1)
+    assert (row["number"], row["admin"], row["protocols"]) == (4, 1, "web")
     assert [r["address"] for r in authd.admin("account", "list", "example.test", "--after",
-                                              "alice@example.test")[0]] == ["bob@example.test"]
+                                              "alice@example.test")[0]] == \
+        ["bob@example.test", "root@example.test"]
 
 
 def test_commands_that_are_none(authd):
@@ -400,10 +402,10 @@ def test_commands_that_are_none(authd):
 def test_audit_says_who_did_what_and_no_secret(authd):
     refused(ERR_EXISTS, authd.admin, "domain", "add", "example.test")
     rows, _ = authd.admin("audit", "list")
-    assert [(r["command"], r["result"]) for r in rows[:3]] == [
+    assert [(r["command"], r["result"]) for r in rows[:4]] == [
         ("domain add example.test", "ok"), ("account add alice@example.test", "ok"),
-        ("account add bob@example.test", "ok")]
-    assert rows[3]["result"].startswith("exists: ")
+        ("account add bob@example.test", "ok"), ("account add root@example.test --admin", "ok")]
+    assert rows[4]["result"].startswith("exists: ")
     assert all(r["who"] == f"uid {os.getuid()}" and r["time"] > 0 for r in rows)
     assert PASSWORD not in str(rows) and PASSWORD not in authd.log_text()
     assert len(authd.admin("audit", "list", "2")[0]) == 2
@@ -433,7 +435,7 @@ def test_settings(authd):
 def test_status_and_daemons_that_are_away(authd):
     rows, _ = authd.admin("status")
     mine = [r for r in rows if r["process"] == "authd"][0]
-    assert mine["accounts"] == 2 and mine["pid"] == authd.process.pid
+    assert mine["accounts"] == 3 and mine["pid"] == authd.process.pid
     assert {r["process"] for r in rows if "error" in r} == {
         "smtpd-receive", "smtpd-local", "imapd-worker", "pop3d-worker"}
     with pytest.raises(ipc.Refused) as why:
@@ -450,7 +452,7 @@ def test_sockets_have_their_modes(authd):
 
 
 # --- the web admin -----------------------------------------------------------------------------
-def log_in(authd, address="alice@example.test", password=PASSWORD):
+def log_in(authd, address="root@example.test", password=PASSWORD):
     rows, _ = authd.web("login", address, secret=password, client="192.0.2.9")
     assert len(rows[0]["token"]) == 32
     return rows[0]["token"]
@@ -471,10 +473,10 @@ def test_web_needs_a_session_of_an_administrator(authd):
     assert authd.web("account", "list", token=admin, client="192.0.2.9")[0]
     authd.web("domain", "add", "web.test", token=admin, client="192.0.2.9")
     row = authd.admin("audit", "list", "1")[0][0]
-    assert (row["who"], row["client"]) == ("alice@example.test", "192.0.2.9")
+    assert (row["who"], row["client"]) == ("root@example.test", "192.0.2.9")
     for words in (("account", "remove"), ("account", "disable")):
         assert "lock you out" in refused(
-            ERR_DENIED, authd.web, *words, "alice@example.test", token=admin)
+            ERR_DENIED, authd.web, *words, "root@example.test", token=admin)
     authd.web("logout", token=admin)
     refused(ERR_DENIED, authd.web, "whoami", token=admin)
 
@@ -495,7 +497,7 @@ def test_sessions_survive_a_restart_and_end_with_the_password(authd):
     refused(ERR_DENIED, authd.web, "whoami", token=second)
     data = open(f"{authd.state}/auth/env/data.mdb", "rb").read()
     assert token.encode() not in data and bytes.fromhex(token) not in data
-    authd.admin("account", "password", "alice@example.test", secret="another one")
+    authd.admin("account", "password", "root@example.test", secret="another one")
     refused(ERR_DENIED, authd.web, "whoami", token=token)
 
 

@@ -104,7 +104,7 @@ static void fill(void)
 	add_domain("example.test");
 	add_domain("other.test");
 	put_account(1, "alice@example.test", 0, 0);
-	put_account(2, "bob@example.test", USER_ADMIN, 0);
+	put_account(2, "bob@example.test", 0, 0);
 	put_account(3, "carol@other.test", 0, 0);
 }
 
@@ -186,19 +186,32 @@ END_TEST
 START_TEST(special)
 {
 	fill();
-	ck_assert_str_eq(look("postmaster@example.test"), "local: 2");
-	ck_assert_str_eq(look("Abuse@example.test"), "local: 2");
-	ck_assert_str_eq(look("postmaster@other.test"), "local: 2");
-	ck_assert_str_eq(look("Postmaster"), "local: 2");
-	ck_assert_str_eq(look("postmaster@mx.example.test"), "local: 2");
+	ck_assert_str_eq(look("postmaster@example.test"), "local: 1");
+	ck_assert_str_eq(look("Abuse@example.test"), "local: 1");
+	ck_assert_str_eq(look("postmaster@other.test"), "local: 3");
+	ck_assert_str_eq(look("Postmaster"), "local: 1");
+	ck_assert_str_eq(look("postmaster@mx.example.test"), "local: 1");
 	ck_assert_str_eq(look("alice@mx.example.test"), "remote:");
 	ck_assert_str_eq(look("webmaster@example.test"), "unknown:");
-	put_account(2, "bob@example.test", 0, 0);
-	ck_assert_str_eq(look("postmaster@other.test"), "local: 3");
-	ck_assert_str_eq(look("postmaster@example.test"), "local: 1");
-	ck_assert_str_eq(look("postmaster"), "local: 1");
 	put_alias("postmaster@example.test", "bob@example.test");
 	ck_assert_str_eq(look("postmaster+x@example.test"), "local: 2+x");
+}
+END_TEST
+
+/* Whoever takes over an administrator's login must find no mail there. */
+START_TEST(administrators_get_no_mail)
+{
+	add_domain("example.test");
+	put_account(1, "root@example.test", USER_ADMIN, 0);
+	ck_assert_str_eq(look("root@example.test"), "unknown:");
+	ck_assert_str_eq(look("postmaster@example.test"), "temp:");
+	put_account(2, "alice@example.test", 0, 0);
+	ck_assert_str_eq(look("postmaster@example.test"), "local: 2");
+	put_alias("@example.test", "alice@example.test");
+	ck_assert_str_eq(look("root@example.test"), "local: 2");
+	ck_assert(index_has_admin(&ix));
+	put_account(1, "root@example.test", USER_ADMIN | USER_DISABLED, 0);
+	ck_assert(!index_has_admin(&ix));
 }
 END_TEST
 
@@ -223,7 +236,7 @@ START_TEST(aliases)
 	ck_assert_str_eq(look("anything@other.test"), "local: 3");
 	ck_assert_str_eq(look("any+detail@other.test"), "local: 3");
 	/* Somebody looks after a domain even where all else goes to a catch-all. */
-	ck_assert_str_eq(look("abuse@other.test"), "local: 2");
+	ck_assert_str_eq(look("abuse@other.test"), "local: 3");
 	put_alias("team@example.test", NULL);
 	ck_assert_str_eq(look("team@example.test"), "unknown:");
 	ck_assert_uint_eq(index_domain(&ix, SPAN("example.test"))->alias_count, 1);
@@ -246,8 +259,8 @@ START_TEST(senders)
 	ck_assert(!resolve_may_send(&rv, bob, SPAN("alice@example.test")));
 	ck_assert(!resolve_may_send(&rv, alice, SPAN("nobody@example.test")));
 	ck_assert(!resolve_may_send(&rv, alice, SPAN("alice@elsewhere.test")));
-	ck_assert(resolve_may_send(&rv, bob, SPAN("postmaster@example.test")));
-	ck_assert(!resolve_may_send(&rv, alice, SPAN("postmaster@example.test")));
+	ck_assert(!resolve_may_send(&rv, bob, SPAN("postmaster@example.test")));
+	ck_assert(resolve_may_send(&rv, alice, SPAN("postmaster@example.test")));
 }
 END_TEST
 
@@ -415,6 +428,7 @@ int main(void)
 	tcase_add_test(c, names);
 	tcase_add_test(c, accounts);
 	tcase_add_test(c, special);
+	tcase_add_test(c, administrators_get_no_mail);
 	tcase_add_test(c, nobody_yet);
 	tcase_add_test(c, aliases);
 	tcase_add_test(c, senders);
