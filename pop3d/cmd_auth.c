@@ -156,12 +156,11 @@ void cmd_stls(struct session *s, struct span arg)
 
 void cmd_capa(struct session *s, struct span arg)
 {
-	bool can_login = !s->is_in_transaction && session_login_allowed(s);
-
 	reply_ok(s, "Capabilities follow");
 	conn_write(s->conn, SPAN("TOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n"
 				 "UTF8\r\nEXPIRE NEVER\r\n"));
-	if (can_login)
+	/* RFC 2449 section 6: these are announced in both states. */
+	if (session_login_allowed(s))
 		conn_write(s->conn, SPAN("USER\r\nSASL PLAIN LOGIN\r\n"));
 	if (!s->is_in_transaction && s->listener->tls && !conn_is_tls(s->conn))
 		conn_write(s->conn, SPAN("STLS\r\n"));

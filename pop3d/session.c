@@ -250,7 +250,7 @@ void session_start(struct pop3d *p, struct role_listener *l, int fd, const struc
 	s->conn = conn_new(p->role->loop, fd, peer, &limits, &session_conn_ops, s);
 	conn_set_deadline(s->conn, config_u64(s->cfg, SET_LIMITS_PREAUTH) * 1000);
 	log_info("pop3-connect", LOG_STR("session", s->id), LOG_STR("client", s->client),
-	    LOG_STR("listener", l->cfg->name));
+	    LOG_U64("port", peer->port), LOG_STR("listener", l->cfg->name));
 	if (l->cfg->tls != TLS_IMPLICIT)
 		greet(s);
 	else if (conn_start_tls(s->conn, l->tls, &err) < 0)

@@ -55,6 +55,36 @@ void cmd_data(struct session *s, struct span arg)
 	set_rate_deadline(s);
 }
 
+static void reply_too_big(struct session *s)
+{
+	reply_error(s, 552, "5.3.4", "Message larger than the limit of %llu bytes",
+	    (unsigned long long)config_u64(s->cfg, SET_SMTP_MESSAGE_MAX));
+}
+
+/* What is too big is read to its end for the reply's sake, but not for ever. */
+static uint64_t discard_max(const struct session *s)
+{
+	return 2 * config_u64(s->cfg, SET_SMTP_MESSAGE_MAX) + 1024 * 1024;
+}
+
+/* A chunk follows its command at once (RFC 3030 section 2), whatever we think of it: it is always
+ * read, lest it is taken for commands. What is wrong is said behind it. */
+static const struct refusal *bdat_refusal(const struct session *s)
+{
+	static const struct refusal no_tls = {530, "5.7.0", "Must issue a STARTTLS command first"};
+	static const struct refusal no_helo = {503, "5.5.1", "Say EHLO first"};
+	static const struct refusal no_mail = {503, "5.5.1", "MAIL comes first"};
+	static const struct refusal no_rcpt = {554, "5.5.1", "No valid recipients"};
+
+	if (session_needs_tls(s))
+		return &no_tls;
+	if (s->helo[0] == '\0')
+		return &no_helo;
+	if (!s->t.is_open)
+		return &no_mail;
+	return s->t.rcpt_count == 0 ? &no_rcpt : NULL;
+}
+
 void cmd_bdat(struct session *s, struct span arg)
 {
 	ssize_t space = span_chr(arg, ' ');
@@ -65,14 +95,22 @@ void cmd_bdat(struct session *s, struct span arg)
 	if (!span_u64(number, UINT64_MAX / 2, &n) ||
 	    (last.n > 0 && !span_ieq(last, SPAN("LAST")))) {
 		/* How many bytes follow is unknown: everything behind would be a guess. */
-		reply(s, 501, "5.5.4", "Syntax: BDAT size [LAST]");
+		reply_error(s, 501, "5.5.4", "Syntax: BDAT size [LAST]");
 		s->is_closing = true;
 		return;
 	}
+	if (n > discard_max(s)) {
+		reply_too_big(s);
+		s->is_closing = true;
+		return;
+	}
+	s->t.refusal = bdat_refusal(s);
 	s->t.is_bdat = true;
 	s->t.is_last_chunk = last.n > 0;
 	s->t.chunk_left = n;
-	if (s->t.rcpt_count > 0)
+	if (s->t.refusal)
+		s->t.started_ms = clock_mono_ms();
+	else
 		begin(s);
 	s->wait = WAIT_BDAT;
 	set_rate_deadline(s);
@@ -90,8 +128,7 @@ static bool refuse_content(struct session *s)
 		log_info("smtp-bare", LOG_STR("session", s->id), LOG_STR("client", s->client));
 		s->is_closing = true;
 	} else if (s->t.is_too_big) {
-		reply_error(s, 552, "5.3.4", "Message larger than the limit of %llu bytes",
-		    (unsigned long long)config_u64(s->cfg, SET_SMTP_MESSAGE_MAX));
+		reply_too_big(s);
 	} else if (d->line_max > config_u64(s->cfg, SET_SMTP_TEXT_LINE_MAX)) {
 		reply_error(s, 550, "5.6.0", "Message has a line of more than %llu bytes",
 		    (unsigned long long)config_u64(s->cfg, SET_SMTP_TEXT_LINE_MAX));
@@ -136,6 +173,15 @@ static bool is_waiting_for_intake(struct session *s)
 	return true;
 }
 
+static bool is_beyond_patience(struct session *s)
+{
+	if (s->t.size <= discard_max(s))
+		return false;
+	reply_too_big(s);
+	s->is_closing = true;
+	return true;
+}
+
 static void input_data(struct session *s)
 {
 	struct strbuf out;
@@ -154,6 +200,8 @@ static void input_data(struct session *s)
 		set_rate_deadline(s);
 		if (s->t.decoder.state == DATA_END)
 			content_complete(s);
+		else if (is_beyond_patience(s))
+			break;
 	}
 	strbuf_clear(&out);
 }
@@ -162,10 +210,12 @@ static void chunk_complete(struct session *s)
 {
 	s->wait = WAIT_COMMAND;
 	conn_set_deadline(s->conn, config_u64(s->cfg, SET_SMTP_COMMAND_DEADLINE) * 1000);
-	if (s->t.rcpt_count == 0) {
-		reply_error(s, 554, "5.5.1", "No valid recipients");
+	if (s->t.refusal) {
+		reply_error(
+		    s, s->t.refusal->code, s->t.refusal->enhanced, "%s", s->t.refusal->text);
 		transaction_reset(s);
 	} else if (s->t.is_last_chunk) {
+		data_end_chunks(&s->t.decoder);
 		content_complete(s);
 	} else if (s->t.is_too_big) {
 		refuse_content(s);
@@ -177,7 +227,7 @@ static void chunk_complete(struct session *s)
 
 static void input_bdat(struct session *s)
 {
-	while (s->t.chunk_left > 0) {
+	while (s->t.chunk_left > 0 && !is_beyond_patience(s)) {
 		struct span in = span_sub(conn_input(s->conn), 0, TURN_BYTES);
 
 		if (in.n > s->t.chunk_left)
@@ -190,7 +240,8 @@ static void input_bdat(struct session *s)
 		conn_consume(s->conn, in.n);
 		set_rate_deadline(s);
 	}
-	chunk_complete(s);
+	if (!s->is_closing)
+		chunk_complete(s);
 }
 
 void data_input(struct session *s)

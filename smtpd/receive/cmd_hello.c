@@ -104,6 +104,11 @@ void cmd_vrfy(struct session *s, struct span arg)
 		reply(s, 252, "2.5.0", "Send some mail, I will try my best");
 }
 
+void cmd_not_here(struct session *s, struct span arg)
+{
+	reply_error(s, 502, "5.5.1", "Command not implemented");
+}
+
 /* --- AUTH (RFC 4954) -------------------------------------------------------------------------- */
 static void on_login(void *arg, const struct ipc_login_result *res)
 {

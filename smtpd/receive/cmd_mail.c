@@ -264,6 +264,7 @@ void cmd_rcpt(struct session *s, struct span arg)
 	struct mail_param p;
 	struct span address;
 	struct err err = ERR_INIT;
+	int got;
 	unsigned flags = MAIL_ADDRESS_POSTMASTER | (s->t.is_utf8 ? MAIL_ADDRESS_UTF8 : 0);
 
 	if (s->t.is_bdat) {
@@ -280,8 +281,10 @@ void cmd_rcpt(struct session *s, struct span arg)
 		reply_path_error(s, &err);
 		return;
 	}
-	if (mail_param_next(&arg, &p, &err) != 0) {
-		reply_error(s, 555, "5.5.4", "Parameter not supported");
+	got = mail_param_next(&arg, &p, &err);
+	if (got != 0) {
+		reply_error(s, got < 0 ? 501 : 555, "5.5.4",
+		    got < 0 ? "Bad parameter syntax" : "Parameter not supported");
 		return;
 	}
 	if (s->t.rcpt_count >= config_u64(s->cfg, SET_SMTP_RECIPIENTS_MAX)) {

@@ -23,12 +23,18 @@ static const struct command commands[] = {
     {SPAN_INIT("MAIL"), NEEDS_HELO, cmd_mail},
     {SPAN_INIT("RCPT"), NEEDS_HELO | NEEDS_MAIL, cmd_rcpt},
     {SPAN_INIT("DATA"), NEEDS_HELO | NEEDS_MAIL | NO_ARGUMENT, cmd_data},
-    {SPAN_INIT("BDAT"), NEEDS_HELO | NEEDS_MAIL, cmd_bdat},
+    {SPAN_INIT("BDAT"), BEFORE_TLS, cmd_bdat}, /* looks itself, behind its chunk */
     {SPAN_INIT("RSET"), BEFORE_TLS | NO_ARGUMENT, cmd_rset},
     {SPAN_INIT("NOOP"), BEFORE_TLS, cmd_noop},
     {SPAN_INIT("QUIT"), BEFORE_TLS | NO_ARGUMENT, cmd_quit},
     {SPAN_INIT("HELP"), BEFORE_TLS, cmd_help},
     {SPAN_INIT("VRFY"), 0, cmd_vrfy},
+    {SPAN_INIT("EXPN"), 0, cmd_not_here},
+    {SPAN_INIT("ETRN"), 0, cmd_not_here},
+    {SPAN_INIT("TURN"), 0, cmd_not_here},
+    {SPAN_INIT("SEND"), 0, cmd_not_here},
+    {SPAN_INIT("SOML"), 0, cmd_not_here},
+    {SPAN_INIT("SAML"), 0, cmd_not_here},
 };
 
 /* A browser that was made to talk to us (cross-protocol attack): nothing it says is worth a reply.

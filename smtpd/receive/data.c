@@ -117,3 +117,8 @@ void data_check_chunk(struct data_decoder *d, struct span in)
 		}
 	}
 }
+
+void data_end_chunks(struct data_decoder *d)
+{
+	d->has_bare_cr |= d->state == DATA_CR;
+}

@@ -23,5 +23,6 @@ void data_init(struct data_decoder *d);
 size_t data_decode(struct data_decoder *d, struct span in, struct strbuf *out);
 /* The same checks for BDAT (RFC 3030), whose chunks are not dot-stuffed and end by count. */
 void data_check_chunk(struct data_decoder *d, struct span in);
+void data_end_chunks(struct data_decoder *d); /* behind the last: a CR may stand alone */
 
 #endif

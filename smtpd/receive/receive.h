@@ -53,6 +53,12 @@ struct rcpt {
 	enum queue_class class;
 };
 
+/* A reply that waits until what it answers has been read. */
+struct refusal {
+	int code;
+	const char *enhanced, *text;
+};
+
 /* One mail transaction, from MAIL to the reply behind its content; reset as a whole. */
 struct transaction {
 	struct arena arena;
@@ -70,6 +76,7 @@ struct transaction {
 	uint64_t started_ms; /* of DATA, for the least rate */
 	uint64_t chunk_left; /* BDAT */
 	bool has_content, is_last_chunk, is_too_big, is_bdat;
+	const struct refusal *refusal; /* of the chunk that is being read */
 };
 
 struct session {
@@ -125,6 +132,7 @@ void cmd_rset(struct session *s, struct span arg);
 void cmd_quit(struct session *s, struct span arg);
 void cmd_help(struct session *s, struct span arg);
 void cmd_vrfy(struct session *s, struct span arg);
+void cmd_not_here(struct session *s, struct span arg);
 void cmd_auth(struct session *s, struct span arg);
 void auth_line(struct session *s, struct span line);
 
