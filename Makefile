@@ -29,6 +29,9 @@ datarootdir ?= $(prefix)/share
 datadir ?= $(datarootdir)
 docdir ?= $(datarootdir)/doc/mailstead
 mandir ?= $(datarootdir)/man
+unitdir ?= $(prefix)/lib/systemd/system
+sysusersdir ?= $(prefix)/lib/sysusers.d
+tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
 INSTALL ?= install
 
 # --- flags -------------------------------------------------------------------------------------
@@ -144,8 +147,7 @@ asan:
 
 # --- checks of the source ----------------------------------------------------------------------
 SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
-PRODUCT_C = $(shell git ls-files -co --exclude-standard 'common/*.c' 'smtpd/*.c' 'imapd/*.c' \
-	'pop3d/*.c' 'webadmin/*.c')
+PRODUCT_C = $(shell find common smtpd imapd pop3d webadmin -name '*.c' 2>/dev/null)
 .PHONY: lint tidy cppcheck analyzer deps-check source-check format format-check
 lint: source-check cppcheck tidy analyzer
 source-check:
@@ -213,6 +215,27 @@ install: all
 		$(INSTALL) -d $(DESTDIR)$(mandir)/man$$section && \
 		$(INSTALL) -m 644 $$page $(DESTDIR)$(mandir)/man$$section || exit 1; done
 
+# What a system around the programs needs: units, users, folders, firewalls. For packages.
+SYSTEM := packaging/system
+.PHONY: install-system deb
+install-system:
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(unitdir) $(SYSTEM)/*.service
+	$(INSTALL) -D -m 644 $(SYSTEM)/sysusers.conf $(DESTDIR)$(sysusersdir)/mailstead.conf
+	$(INSTALL) -D -m 644 $(SYSTEM)/tmpfiles.conf $(DESTDIR)$(tmpfilesdir)/mailstead.conf
+	$(INSTALL) -D -m 644 $(SYSTEM)/apparmor $(DESTDIR)$(sysconfdir)/apparmor.d/mailstead
+	$(INSTALL) -D -m 644 $(SYSTEM)/ufw $(DESTDIR)$(sysconfdir)/ufw/applications.d/mailstead
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(prefix)/lib/firewalld/services $(SYSTEM)/firewalld/*.xml
+	$(INSTALL) -D -m 644 $(SYSTEM)/fail2ban/filter.conf \
+		$(DESTDIR)$(sysconfdir)/fail2ban/filter.d/mailstead.conf
+	$(INSTALL) -D -m 644 $(SYSTEM)/fail2ban/jail.conf \
+		$(DESTDIR)$(sysconfdir)/fail2ban/jail.d/mailstead.conf
+
+# Debian packages, in $(BUILD)/deb. DEB_ARCH=arm64 or armhf builds for another machine.
+DEB_ARCH ?=
+deb:
+	@bash packaging/deps.sh --deb
+	@bash packaging/deb.sh '$(BUILD)/deb' $(DEB_ARCH)
+
 help:
 	@echo 'Trying and testing (these install what they need, on Debian):'
 	@echo '  make quickstart    builds, runs a demo appliance in ./run and proves that mail flows;'
@@ -221,6 +244,7 @@ help:
 	@echo 'Building:'
 	@echo '  make               the programs, in $$BUILD/bin; CC=clang, BUILD=dir, SAN=address,undefined'
 	@echo '  make install       DESTDIR= prefix=/usr/local sysconfdir=/etc and the other GNU folders'
+	@echo '  make deb           Debian packages, in $$BUILD/deb; DEB_ARCH=arm64 for another machine'
 	@echo '  make clean         removes $$BUILD'
 	@echo 'Working on it:'
 	@echo '  make asan          unit and protocol tests with the address and undefined sanitizers'

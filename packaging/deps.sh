@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Installs what building, trying and testing need, on Debian 12 and 13: only what is missing.
 #
-#   packaging/deps.sh [--build-only]     --build-only: enough for `make` and `make quickstart`
-#   packaging/deps.sh --list [--build-only]
+#   packaging/deps.sh [--list] [--build-only | --deb]
+#
+# --build-only: enough for `make` and `make quickstart`; --deb: enough for `make deb`; else for
+# everything else too. --list prints the names only.
 #
 # Elsewhere it names the packages and goes on: the compiler then tells what is not there.
 set -euo pipefail
@@ -19,15 +21,19 @@ checks=(
 	# protocol and end-to-end tests: clients that nobody here wrote
 	python3-pytest python3-pytest-xdist curl swaks isync fetchmail neomutt
 )
+packages=(
+	dpkg-dev debhelper dh-apparmor fakeroot lintian
+)
 
 wanted=("${build[@]}" "${checks[@]}")
 is_list=no
 for option in "$@"; do
 	case $option in
 	--build-only) wanted=("${build[@]}") ;;
+	--deb) wanted=("${build[@]}" "${packages[@]}") ;;
 	--list) is_list=yes ;;
 	*)
-		echo "usage: packaging/deps.sh [--list] [--build-only]" >&2
+		echo "usage: packaging/deps.sh [--list] [--build-only | --deb]" >&2
 		exit 2
 		;;
 	esac
