@@ -254,14 +254,18 @@ class Quickstart:
     def make_accounts(self):
         self.make("domain", "add", DOMAIN)
         for address, option in ((ADMIN, ["--admin"]), (ALICE, [])):
-            password = self.passwords.get(address) or secrets.token_urlsafe(15)
-            self.passwords[address] = password
+            is_known = address in self.passwords
+            password = self.passwords.setdefault(address, secrets.token_urlsafe(15))
             self.write_credentials()
             is_new = self.make("account", "add", address, *option, "--password-stdin",
                                secret=password)
-            if not is_new and not self.is_password(address):
-                # A new folder's credentials, or a password that was changed since: ours holds.
-                self.make("account", "password", address, "--password-stdin", secret=password)
+            # A lost credentials.json, or a password that was changed since: ours holds again.
+            if not is_new and not (is_known and (address == ADMIN or self.is_password(address))):
+                self.set_password(address)
+
+    def set_password(self, address):
+        self.make("account", "password", address, "--password-stdin",
+                  secret=self.passwords[address])
 
     def is_password(self, address):
         try:
@@ -418,16 +422,23 @@ class Quickstart:
                     raise
                 time.sleep(0.05)
 
-    def prove_web(self):
+    def sign_in(self):
+        """The session's cookie, or "" if the password is not right."""
         answer, text = self.ask_web_first()
         csrf = re.search(r'name="csrf" value="([^"]*)"', text)
         if answer.status != 200 or not csrf:
             raise Failed(f"the web admin's login page: status {answer.status}")
         answer, _ = self.ask_web("POST", "/login", form={
             "csrf": csrf[1], "address": ADMIN, "password": self.passwords[ADMIN]})
-        cookie = (answer.getheader("Set-Cookie") or "").split(";")[0]
-        if answer.status != 303 or not cookie:
-            raise Failed(f"the web admin let {ADMIN} not in: status {answer.status}")
+        return (answer.getheader("Set-Cookie") or "").split(";")[0] if answer.status == 303 else ""
+
+    def prove_web(self):
+        cookie = self.sign_in()
+        if not cookie:
+            self.set_password(ADMIN)
+            cookie = self.sign_in()
+        if not cookie:
+            raise Failed(f"the web admin did not let {ADMIN} in")
         answer, text = self.ask_web("GET", "/accounts", cookie)
         if answer.status != 200 or ALICE not in html.unescape(text):
             raise Failed(f"the web admin does not list {ALICE}: status {answer.status}")

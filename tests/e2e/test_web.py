@@ -10,7 +10,7 @@ import pytest
 
 from appliance import BIN, Appliance, PASSWORD, free_ports, tls_context
 
-ADMIN = "alice@example.test"  # the first account is an administrator
+ADMIN = "root@example.test"
 BOB = "bob@example.test"
 
 
@@ -27,6 +27,7 @@ def web():
             if attempt == 4:
                 raise
     try:
+        appliance.ctl("account", "add", ADMIN, "--admin", "--password-stdin", secret=PASSWORD)
         appliance.wait_for(lambda: is_open(https))
         yield Browser(https, plain), appliance
     finally:
