@@ -16,8 +16,10 @@
 #define RECORDS_BYTES_MAX (3 * 1024 * 1024)
 
 /* Ourselves too: the frame around authd answers for it like for everybody. */
-static const char *const daemons[] = {
-    "authd", "smtpd-receive", "smtpd-local", "imapd-worker", "pop3d-worker"};
+static const char *const daemons[] = {"authd", "smtpd", "smtpd-receive", "smtpd-local", "imapd",
+    "imapd-worker", "pop3d", "pop3d-worker"};
+/* Who reads the configuration; roles get it from their monitors. */
+static const char *const readers[] = {"authd", "smtpd", "imapd", "pop3d"};
 
 struct forward; /* one command, one or several daemons */
 
@@ -240,7 +242,7 @@ void forward_reload(struct call *call)
 {
 	static const struct ipc_admin reload = {.count = 1, .words = {SPAN_INIT("reload")}};
 
-	start(call, daemons, ARRAY_LEN(daemons), &reload, STATUS_MS, true);
+	start(call, readers, ARRAY_LEN(readers), &reload, STATUS_MS, true);
 }
 
 void verb_reload(struct call *call)

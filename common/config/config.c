@@ -352,6 +352,28 @@ out:
 	return result;
 }
 
+struct config_texts config_texts(const struct config *c)
+{
+	return (struct config_texts){
+	    .main_path = span_of(c->main.path),
+	    .main_text = span_make(c->main.text, c->main.text_n),
+	    .settings_path = span_of(c->settings.path),
+	    .settings_text = span_make(c->settings.text, c->settings.text_n),
+	};
+}
+
+int config_from_texts(const struct config_texts *t, struct config **out, struct err *err)
+{
+	char main_path[CONFIG_PATH_MAX], settings_path[CONFIG_PATH_MAX];
+
+	*out = NULL;
+	if (t->main_path.n >= sizeof(main_path) || t->settings_path.n >= sizeof(settings_path))
+		return err_set(err, ERR_INVALID, "path too long: %.80s", t->main_path.p);
+	snprintf(main_path, sizeof(main_path), "%.*s", SPAN_FMT(t->main_path));
+	snprintf(settings_path, sizeof(settings_path), "%.*s", SPAN_FMT(t->settings_path));
+	return config_build(main_path, t->main_text, settings_path, t->settings_text, out, err);
+}
+
 int config_parse(struct span text, struct config **out, struct err *err)
 {
 	return config_build("mailstead.conf", text, "settings.conf", span_make("", 0), out, err);

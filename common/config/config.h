@@ -46,6 +46,15 @@ struct config;
  * imap 143 (offered), imaps 993 (implicit), pop3 110 (offered), pop3s 995 (implicit).
  */
 int config_load(const char *path, struct config **out, struct err *err);
+/*
+ * The texts it was made of, valid as long as c is, and the way back: how a monitor hands its
+ * configuration to a process that may read no file of it.
+ */
+struct config_texts {
+	struct span main_path, main_text, settings_path, settings_text;
+};
+struct config_texts config_texts(const struct config *c);
+int config_from_texts(const struct config_texts *t, struct config **out, struct err *err);
 /* For tests: from text instead of a file, no settings.conf. */
 int config_parse(struct span text, struct config **out, struct err *err);
 struct config *config_ref(struct config *c);

@@ -6,7 +6,7 @@
 
 #include <stdatomic.h>
 
-#define CONFIG_FILE_MAX (1024 * 1024)
+#define CONFIG_FILE_MAX (384 * 1024) /* both files together fit into one frame */
 #define CONFIG_LISTENERS_MAX 256
 
 enum value_type { T_BOOL, T_NUMBER, T_SIZE, T_SECONDS, T_TEXT, T_PATH, T_HOST, T_WORD };

@@ -1,22 +1,36 @@
 #include "common/ctl/ctl.h"
 
 #include "common/base/mem.h"
+#include "common/daemon/process.h"
 #include "common/daemon/supervise.h"
 #include "common/log/log.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-/* In the order in which they need each other. */
-static const char *const programs[] = {
-    "authd", "smtpd-local", "smtpd-receive", "imapd-worker", "pop3d-worker", "web-server"};
+#define STOP_MS 40000 /* a monitor gives its roles 35 s */
+
+/* In the order in which they need each other; all but the last kind answer pings. */
+static const struct {
+	const char *name;
+	bool has_user; /* else it stays what we are, and gives away its rights itself */
+	enum who who;
+	unsigned rank;
+	bool is_foreign;
+} programs[] = {
+    {"authd", true, WHO_AUTH, 0, false},
+    {"smtpd", false, 0, 1, false},
+    {"imapd", false, 0, 1, false},
+    {"pop3d", false, 0, 1, false},
+    {"web-server", false, 0, 1, true},
+};
 
 struct run {
 	struct loop *loop;
 	struct supervisor *supervisor;
+	struct identities ids;
+	struct program *programs[ARRAY_LEN(programs)];
 	int status;
 };
 
@@ -45,40 +59,9 @@ static void on_hangup(void *arg, int signo)
 {
 	struct run *r = arg;
 
-	supervisor_signal(r->supervisor, SIGHUP);
-}
-
-/* Makes the folder if it is missing; somebody else's is refused. */
-static int make_folder(const char *path, mode_t mode, struct err *err)
-{
-	struct stat st;
-
-	if (mkdir(path, mode) < 0 && errno != EEXIST)
-		return err_errno(err, errno, "%s", path);
-	if (lstat(path, &st) < 0)
-		return err_errno(err, errno, "%s", path);
-	if (!S_ISDIR(st.st_mode))
-		return err_set(err, ERR_INVALID, "%s: not a folder", path);
-	if (st.st_uid != geteuid())
-		return err_set(err, ERR_DENIED, "%s: belongs to uid %u, expected %u", path,
-		    (unsigned)st.st_uid, (unsigned)geteuid());
-	return 0;
-}
-
-static int make_folders(const struct config *cfg, struct err *err)
-{
-	static const char *const below[] = {"auth", "queue", "store", "keys"};
-	static const mode_t modes[] = {0700, 0770, 0770, 0700};
-	char path[CONFIG_PATH_MAX];
-
-	if (make_folder(config_str(cfg, SET_PATHS_STATE), 0750, err) < 0 ||
-	    make_folder(config_str(cfg, SET_PATHS_RUN), 0750, err) < 0)
-		return -1;
-	for (size_t i = 0; i < ARRAY_LEN(below); i++)
-		if (config_state_path(cfg, below[i], path, err) < 0 ||
-		    make_folder(path, modes[i], err) < 0)
-			return -1;
-	return 0;
+	for (size_t i = 0; i < ARRAY_LEN(programs); i++)
+		if (!programs[i].is_foreign)
+			program_signal(r->programs[i], SIGHUP);
 }
 
 static void add_programs(struct run *r, const struct config *cfg, const char *conf_path)
@@ -87,34 +70,58 @@ static void add_programs(struct run *r, const struct config *cfg, const char *co
 		char path[CONFIG_PATH_MAX], option[] = "-c";
 		char *conf = mem_strdup(conf_path);
 		char *argv[] = {path, option, conf, NULL};
+		bool has_user = programs[i].has_user && r->ids.are_separate;
+		struct program_spec spec = {
+		    .name = programs[i].name,
+		    .argv = argv,
+		    .who = has_user ? &r->ids.who[programs[i].who] : NULL,
+		    .rank = programs[i].rank,
+		    .is_foreign = programs[i].is_foreign,
+		};
 
-		snprintf(
-		    path, sizeof(path), "%s/%s", config_str(cfg, SET_PATHS_LIBEXEC), programs[i]);
-		supervisor_add(r->supervisor, programs[i], argv);
+		snprintf(path, sizeof(path), "%s/%s", config_str(cfg, SET_PATHS_LIBEXEC),
+		    programs[i].name);
+		r->programs[i] = supervisor_add(r->supervisor, &spec);
 		mem_free(conf);
 	}
+}
+
+/* Everything that needs root's rights is done before they go. */
+static int prepare(struct run *r, const struct config *cfg, struct err *err)
+{
+	struct err why = ERR_INIT;
+
+	identities_find(cfg, &r->ids, &why);
+	if (folders_make(cfg, &r->ids, err) < 0)
+		return -1;
+	if (r->ids.are_separate)
+		log_info("uid-separation", LOG_STR("state", "on"));
+	else if (geteuid() == 0)
+		log_warning("uid-separation", LOG_STR("state", "off"), LOG_STR("reason", why.text));
+	else
+		log_info("uid-separation", LOG_STR("state", "off"), LOG_STR("reason", why.text));
+	return caps_keep_launcher(err);
 }
 
 int ctl_run(const char *conf_path)
 {
 	static const struct supervisor_ops ops = {.on_ready = on_ready, .on_end = on_end};
 	struct run r = {.status = EXIT_FAILED};
+	struct supervisor_options opt = {.ops = &ops, .arg = &r, .stop_ms = STOP_MS};
 	struct config *cfg = NULL;
 	struct err err = ERR_INIT;
 
 	log_open("mailstead", 2);
-	umask(0007);
-	if (config_load(conf_path, &cfg, &err) < 0 || make_folders(cfg, &err) < 0) {
+	process_settle();
+	if (config_load(conf_path, &cfg, &err) < 0 || prepare(&r, cfg, &err) < 0) {
 		fprintf(stderr, "mailsteadctl: %s\n", err.text);
 		config_unref(cfg);
 		return EXIT_FAILED;
 	}
-	if (geteuid() == 0)
-		log_warning("uid-separation", LOG_STR("state", "off"));
-	else
-		log_info("uid-separation", LOG_STR("state", "off"));
+	process_apply_log_level(cfg);
+	opt.silence_ms = config_u64(cfg, SET_PROCESS_SILENCE) * 1000;
 	r.loop = loop_new();
-	r.supervisor = supervisor_new(r.loop, &ops, &r);
+	r.supervisor = supervisor_new(r.loop, &opt);
 	add_programs(&r, cfg, conf_path);
 	loop_on_signal(r.loop, SIGTERM, on_stop, &r);
 	loop_on_signal(r.loop, SIGINT, on_stop, &r);

@@ -1,64 +1,18 @@
 #include "common/daemon/role_int.h"
 
 #include "common/base/mem.h"
+#include "common/daemon/identity.h"
+#include "common/daemon/process.h"
 #include "common/event/clock.h"
 #include "common/log/log.h"
 
-#include <errno.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/random.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define EXIT_CONFIG 1
-#define EXIT_USAGE 2
-#define EXIT_STORE 74
 #define DRAIN_MS 30000
-
-/* What every role is: no core file with mail in it, files for its group only, many descriptors. */
-static void settle_process(void)
-{
-	struct rlimit nofile;
-
-#ifndef MS_SANITIZED
-	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-#endif
-	/* Under a supervisor that was killed nobody would start us again: end as if told to. */
-	if (getenv("MS_READY_FD"))
-		(void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
-	umask(0007);
-	if (getrlimit(RLIMIT_NOFILE, &nofile) == 0) {
-		nofile.rlim_cur = nofile.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &nofile);
-	}
-	/* An arena a thread would keep memory that the others cannot use. */
-	(void)mallopt(M_ARENA_MAX, 2);
-}
-
-static void say_ready(void)
-{
-	const char *fd = getenv("MS_READY_FD");
-
-	if (!fd || strcmp(fd, "3") != 0)
-		return;
-	(void)!write(3, "", 1);
-	close(3);
-	unsetenv("MS_READY_FD");
-}
-
-static void apply_level(const struct config *cfg)
-{
-	enum log_level level;
-
-	if (log_level_parse(span_of(config_str(cfg, SET_LOG_LEVEL)), &level))
-		log_set_level(level);
-}
 
 static void apply_limits(struct role *r)
 {
@@ -72,27 +26,34 @@ static void apply_limits(struct role *r)
 		limits_set(r->limits, total, address, network);
 }
 
+static int frame_start(struct frame *f, struct err *err);
+
+int frame_take_config(struct frame *f, struct config *cfg, struct err *err)
+{
+	config_unref(f->role.cfg);
+	f->role.cfg = cfg;
+	process_apply_log_level(cfg);
+	apply_limits(&f->role);
+	if (!f->has_started)
+		return frame_start(f, err);
+	bound_accept(f);
+	if (f->role.ops->on_reload)
+		f->role.ops->on_reload(&f->role);
+	log_info("reload", LOG_STR("file", config_path(cfg)));
+	return 0;
+}
+
 int frame_reload(struct frame *f, struct err *err)
 {
 	struct config *cfg;
 
 	if (f->role.is_draining)
 		return err_set(err, ERR_BUSY, "shutting down");
+	if (!f->conf_path)
+		return err_set(err, ERR_UNSUPPORTED, "the monitor's business");
 	if (config_load(f->conf_path, &cfg, err) < 0)
 		return -1;
-	if (bound_apply(f, cfg, err) < 0) {
-		config_unref(cfg);
-		return -1;
-	}
-	bound_accept(f);
-	config_unref(f->role.cfg);
-	f->role.cfg = cfg;
-	apply_level(cfg);
-	apply_limits(&f->role);
-	if (f->role.ops->on_reload)
-		f->role.ops->on_reload(&f->role);
-	log_info("reload", LOG_STR("file", f->conf_path));
-	return 0;
+	return frame_take_config(f, cfg, err);
 }
 
 static void on_hangup(void *arg, int signo)
@@ -112,22 +73,32 @@ static void on_drain_end(void *arg)
 	loop_stop(f->role.loop);
 }
 
-static void on_stop(void *arg, int signo)
+static void drain(struct frame *f, uint64_t ms)
 {
-	struct frame *f = arg;
-
-	if (f->role.is_draining) {
+	if (!f->has_started) {
 		loop_stop(f->role.loop);
 		return;
 	}
+	if (f->role.is_draining)
+		return;
 	f->role.is_draining = true;
 	log_info("drain", LOG_U64("connections", limits_total(f->role.limits)));
 	bound_close(f);
-	timer_set(&f->drain_end, DRAIN_MS);
+	timer_set(&f->drain_end, ms);
 	if (f->role.ops->on_drain)
 		f->role.ops->on_drain(&f->role);
 	else
 		role_finished(&f->role);
+}
+
+static void on_stop(void *arg, int signo)
+{
+	struct frame *f = arg;
+
+	if (f->role.is_draining)
+		loop_stop(f->role.loop);
+	else
+		drain(f, DRAIN_MS);
 }
 
 void role_finished(struct role *r)
@@ -150,18 +121,6 @@ void role_session_id(char out[17])
 	snprintf(out, 17, "%016llx", (unsigned long long)id);
 }
 
-/* The process' own folder for sockets; started as root, the launcher made it. */
-static int make_run_folder(const struct role *r, struct err *err)
-{
-	char path[CONFIG_PATH_MAX];
-
-	if (config_run_path(r->cfg, r->ops->name, path, err) < 0)
-		return -1;
-	if (mkdir(path, 0700) == 0)
-		return chmod(path, 02711) == 0 ? 0 : err_errno(err, errno, "%s", path);
-	return errno == EEXIST ? 0 : err_errno(err, errno, "%s", path);
-}
-
 static int open_authd(struct role *r, struct err *err)
 {
 	char path[CONFIG_PATH_MAX];
@@ -177,20 +136,56 @@ static int frame_start(struct frame *f, struct err *err)
 {
 	struct role *r = &f->role;
 
-	if (config_load(f->conf_path, &r->cfg, err) < 0)
-		return -1;
-	apply_level(r->cfg);
-	apply_limits(r);
-	if (bound_apply(f, r->cfg, err) < 0 || make_run_folder(r, err) < 0 ||
-	    ctl_open(f, err) < 0 || open_authd(r, err) < 0)
+	if (process_make_run_folder(r->cfg, r->ops->name, err) < 0 || ctl_open(f, err) < 0 ||
+	    open_authd(r, err) < 0)
 		return -1;
 	f->has_started = true;
 	if (r->ops->start(r, err) < 0)
 		return -1;
 	bound_accept(f);
-	loop_on_signal(r->loop, SIGTERM, on_stop, f);
-	loop_on_signal(r->loop, SIGINT, on_stop, f);
-	loop_on_signal(r->loop, SIGHUP, on_hangup, f);
+	if (f->parent)
+		ipc_link_send(f->parent, LINK_READY, 0, span_make("", 0), NULL, 0);
+	log_info("start", LOG_STR("version", MS_VERSION));
+	return 0;
+}
+
+/* --- the link to who started us --------------------------------------------------------------- */
+static void on_parent(
+    void *arg, const struct ipc_msg *msg, const int fds[IPC_LINK_FDS], size_t fd_count)
+{
+	struct frame *f = arg;
+	struct dec d = dec_of(msg->body);
+
+	if (msg->type != LINK_SOCKET)
+		for (size_t i = 0; i < fd_count; i++)
+			close(fds[i]);
+	if (offer_message(f, msg, fds, fd_count))
+		return;
+	if (msg->type == LINK_PING)
+		ipc_link_send(f->parent, LINK_PONG, msg->id, span_make("", 0), NULL, 0);
+	else if (msg->type == LINK_DRAIN)
+		drain(f, (uint64_t)dec_u32(&d) * 1000);
+	else
+		log_warning("link-message", LOG_U64("type", msg->type));
+}
+
+static void on_parent_gone(void *arg)
+{
+	struct frame *f = arg;
+
+	ipc_link_free(f->parent);
+	f->parent = NULL;
+	drain(f, DRAIN_MS);
+}
+
+static int open_parent(struct frame *f)
+{
+	static const struct ipc_link_ops ops = {.on_message = on_parent, .on_gone = on_parent_gone};
+	int fd = process_link_fd();
+
+	if (fd < 0)
+		return f->conf_path ? 0 : -1;
+	f->parent = ipc_link_new(f->role.loop, fd, &ops, f);
 	return 0;
 }
 
@@ -204,6 +199,8 @@ static void frame_end(struct frame *f)
 		r->ops->stop(r);
 	ipc_client_free(r->authd);
 	ipc_server_free(f->ctl);
+	offer_clear(f);
+	ipc_link_free(f->parent);
 	timer_clear(&f->drain_end);
 	bound_free(f);
 	limits_free(r->limits);
@@ -211,31 +208,54 @@ static void frame_end(struct frame *f)
 	loop_free(r->loop);
 }
 
+/* Starts what reads its own configuration; the others wait for their monitor. */
+static int begin(struct frame *f, struct err *err)
+{
+	struct config *cfg;
+
+	if (!f->conf_path)
+		return 0;
+	if (config_load(f->conf_path, &cfg, err) < 0)
+		return -1;
+	return frame_take_config(f, cfg, err);
+}
+
+static void frame_init(struct frame *f, const struct role_ops *ops, const char *conf_path)
+{
+	f->conf_path = conf_path;
+	f->started_ms = clock_mono_ms();
+	f->role.ops = ops;
+	f->role.loop = loop_new();
+	list_init(&f->bound);
+	offer_init(f);
+	timer_init(&f->drain_end, f->role.loop, on_drain_end, f);
+	loop_on_signal(f->role.loop, SIGTERM, on_stop, f);
+	loop_on_signal(f->role.loop, SIGINT, on_stop, f);
+	loop_on_signal(f->role.loop, SIGHUP, on_hangup, f);
+}
+
 int role_main(int argc, char **argv, const struct role_ops *ops)
 {
 	static struct frame f;
 	struct err err = ERR_INIT;
+	bool is_own = argc == 3 && strcmp(argv[1], "-c") == 0;
 
-	if (argc != 3 || strcmp(argv[1], "-c") != 0) {
-		fprintf(stderr, "usage: %s -c FILE\n", ops->name);
+	process_settle();
+	log_open(ops->name, 2);
+	frame_init(&f, ops, is_own ? argv[2] : NULL);
+	if ((argc != 1 && !is_own) || (!is_own && ops->reads_config) || open_parent(&f) < 0) {
+		fprintf(stderr,
+		    ops->reads_config ? "usage: %s -c FILE\n" : "%s is started by its monitor\n",
+		    ops->name);
+		frame_end(&f);
 		return EXIT_USAGE;
 	}
-	settle_process();
-	log_open(ops->name, 2);
-	f.conf_path = argv[2];
-	f.started_ms = clock_mono_ms();
-	f.role.ops = ops;
-	f.role.loop = loop_new();
-	list_init(&f.bound);
-	timer_init(&f.drain_end, f.role.loop, on_drain_end, &f);
-	if (frame_start(&f, &err) < 0) {
+	if (caps_drop_all(&err) < 0 || begin(&f, &err) < 0) {
 		log_error("start-failed", LOG_ERR(&err));
 		fprintf(stderr, "%s: %s\n", ops->name, err.text);
 		frame_end(&f);
 		return EXIT_CONFIG;
 	}
-	log_info("start", LOG_STR("version", MS_VERSION));
-	say_ready();
 	loop_run(f.role.loop);
 	log_info("stop");
 	frame_end(&f);

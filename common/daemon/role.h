@@ -1,17 +1,24 @@
 /*
- * The life of a role: a program that serves one part of the appliance. role_main reads the
- * configuration, opens the log, makes the loop, binds its listeners and its control socket
- * <run>/<name>/ctl, starts the role, says "ready", and runs until it is told to stop: SIGTERM
- * drains (listeners close, sessions finish), a second one ends at once; SIGHUP loads the
- * configuration again and keeps the old one if the new one does not load.
+ * The life of a role: a program that serves one part of the appliance. There are two kinds. authd
+ * and keyd are started with "-c FILE" and read their configuration themselves. All others are
+ * started by their monitor, which hands them configuration, certificates and listening sockets over
+ * the link (descriptor 3): they open no such file and bind no port.
  *
- * Exit status: 0 stopped as asked, 1 wrong configuration or a port that cannot be bound (one line
- * says file, line, found, expected), 70 broken invariant, 71 no memory, 74 I/O error of the store.
+ * role_main opens the log, makes the loop, takes the configuration, opens its control socket
+ * <run>/<name>/ctl, starts the role, says "ready", and runs until it is told to stop: SIGTERM
+ * drains (listeners close, sessions finish), a second one ends at once. A change of the
+ * configuration is prepared (certificates are parsed, sockets are there) and then committed: what
+ * is in it takes effect at once, sessions go on. SIGHUP makes the first kind load its
+ * configuration again; it keeps the old one if the new one does not load.
+ *
+ * Exit status: 0 stopped as asked, 1 wrong configuration (one line says file, line, found,
+ * expected), 70 broken invariant, 71 no memory, 74 I/O error of the store.
  */
 #ifndef MS_DAEMON_ROLE_H
 #define MS_DAEMON_ROLE_H
 
 #include "common/config/config.h"
+#include "common/daemon/answer.h"
 #include "common/event/loop.h"
 #include "common/ipc/ipc.h"
 #include "common/ipc/msg.h"
@@ -22,19 +29,9 @@
 struct role;
 struct role_listener;
 
-/* A running command of the admin plane. Records, then one end. Loop thread. */
-struct admin_request {
-	struct ipc_server *server;
-	struct ipc_peer peer;
-	uint32_t id;
-};
-
-void admin_record(const struct admin_request *rq, const struct strbuf *record);
-void admin_end(const struct admin_request *rq, enum err_code code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
 struct role_ops {
 	const char *name;       /* "smtpd-receive": log name and control socket */
+	bool reads_config;      /* started with -c FILE, without a monitor */
 	unsigned roles;         /* 1u << enum listener_role, of the listeners it serves */
 	const char *full_reply; /* to a client for which no descriptor is left, with CRLF */
 	/* Opens what the role needs. The listeners accept only after it returned 0. */

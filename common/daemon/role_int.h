@@ -5,6 +5,8 @@
 #include "common/daemon/role.h"
 #include "common/net/listener.h"
 
+struct frame;
+
 /* A listener of the configuration with its sockets (two for "*": IPv6 and IPv4). */
 struct bound {
 	struct list link;
@@ -16,10 +18,37 @@ struct bound {
 	bool is_removed; /* waits for its last session */
 };
 
+/* What the monitor has sent of a change. */
+struct offer_cert {
+	struct list link;
+	char id[65];
+	struct strbuf chain, key;
+};
+
+struct offer_socket {
+	struct list link;
+	char address[65];
+	uint16_t port;
+	int fds[2];
+};
+
+struct step;
+
+struct offer {
+	struct config *cfg;
+	struct list certs, sockets;
+	struct step *steps; /* once it is prepared */
+	size_t count;
+	bool is_prepared;
+	struct err err; /* of a message before prepare */
+};
+
 /* The process: the role and what the frame keeps beside it. */
 struct frame {
 	struct role role;
-	char *conf_path;
+	const char *conf_path; /* NULL: the monitor sends the configuration */
+	struct ipc_link *parent;
+	struct offer offer;
 	struct list bound;
 	struct ipc_server *ctl;
 	struct timer drain_end;
@@ -28,9 +57,17 @@ struct frame {
 	bool has_started;
 };
 
+/* offer.c */
+void offer_init(struct frame *f);
+/* A message of a change; false if it is none. Answers prepare and commit. */
+bool offer_message(struct frame *f, const struct ipc_msg *msg, const int *fds, size_t fd_count);
+void offer_clear(struct frame *f); /* forgets what has not been committed */
+
 /* role_listen.c */
-/* Binds what cfg wants and is not bound yet, takes over what is; all or nothing. */
-int bound_apply(struct frame *f, struct config *cfg, struct err *err);
+/* Matches what the offer's configuration wants with what is bound and what came; all or nothing. */
+int bound_prepare(struct frame *f, struct offer *o, struct err *err);
+void bound_commit(struct frame *f, struct offer *o);
+void bound_abort(struct offer *o);
 void bound_accept(struct frame *f); /* begin accepting on all */
 void bound_close(struct frame *f);  /* no new connections; sessions go on */
 void bound_free(struct frame *f);
@@ -39,6 +76,8 @@ void bound_free(struct frame *f);
 int ctl_open(struct frame *f, struct err *err);
 
 /* role.c */
-int frame_reload(struct frame *f, struct err *err);
+int frame_reload(struct frame *f, struct err *err); /* from conf_path */
+/* The configuration is now cfg (takes the reference): the first time, everything starts. */
+int frame_take_config(struct frame *f, struct config *cfg, struct err *err);
 
 #endif

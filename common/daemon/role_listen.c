@@ -1,93 +1,28 @@
+/* The listeners of a role: sockets that the monitor bound, and the sessions they brought. */
 #include "common/daemon/role_int.h"
 
 #include "common/base/mem.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define PEM_MAX (256 * 1024)
-
-static int read_pem(const char *path, struct strbuf *out, struct err *err)
+/* The certificate of an id, from what came with the offer. */
+static struct tls_context *make_context(const struct offer *o, const char *id, struct err *err)
 {
-	char buf[8192];
-	struct stat st;
-	ssize_t n = -1;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	LIST_EACH (it, &o->certs) {
+		const struct offer_cert *c = container_of(it, struct offer_cert, link);
+		struct tls_context *tls;
 
-	if (fd < 0)
-		return err_errno(err, errno, "%s", path);
-	if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode))
-		err_set(err, ERR_INVALID, "%s: not a regular file", path);
-	else
-		while ((n = read(fd, buf, sizeof(buf))) > 0)
-			strbuf_add_mem(out, buf, (size_t)n);
-	mem_wipe(buf, sizeof(buf));
-	if (n < 0 && (!err || err->code == ERR_NONE))
-		err_errno(err, errno, "%s", path);
-	close(fd);
-	if (out->failed)
-		return err_set(err, ERR_LIMIT, "%s: larger than %d bytes", path, PEM_MAX);
-	return n < 0 ? -1 : 0;
-}
-
-/* The certificate of an id: <state>/keys/<id>/cert.pem and key.pem. */
-static struct tls_context *load_certificate(
-    const struct config *cfg, const char *id, struct err *err)
-{
-	char name[128], chain_path[CONFIG_PATH_MAX], key_path[CONFIG_PATH_MAX];
-	struct tls_context *tls = NULL;
-	struct strbuf chain, key;
-
-	strbuf_init(&chain, PEM_MAX);
-	strbuf_init(&key, PEM_MAX);
-	snprintf(name, sizeof(name), "keys/%s/cert.pem", id);
-	if (config_state_path(cfg, name, chain_path, err) < 0)
-		goto out;
-	snprintf(name, sizeof(name), "keys/%s/key.pem", id);
-	if (config_state_path(cfg, name, key_path, err) < 0)
-		goto out;
-	if (read_pem(chain_path, &chain, err) < 0 || read_pem(key_path, &key, err) < 0)
-		goto out;
-	tls = tls_server_context_new(strbuf_span(&chain), strbuf_span(&key), err);
-	if (!tls)
-		err_wrap(err, "certificate %s (%s)", id, chain_path);
-out:
-	mem_wipe(key.p, key.cap);
-	strbuf_clear(&key);
-	strbuf_clear(&chain);
-	return tls;
-}
-
-static int bind_one(const char *address, uint16_t port, struct err *err)
-{
-	struct net_addr a;
-
-	if (net_addr_parse(&a, span_of(address), port, err) < 0)
-		return -1;
-	return listen_tcp(&a, err);
-}
-
-/* "*" is IPv6 and IPv4, each on a socket of its own; a machine without IPv6 has the one. */
-static int bind_sockets(struct bound *b, struct err *err)
-{
-	const struct config_listener *l = b->pub.cfg;
-	struct err v6 = ERR_INIT;
-
-	if (strcmp(l->address, "*") != 0) {
-		b->fds[0] = bind_one(l->address, l->port, err);
-		return b->fds[0] < 0 ? -1 : 0;
+		if (strcmp(c->id, id) != 0)
+			continue;
+		tls = tls_server_context_new(strbuf_span(&c->chain), strbuf_span(&c->key), err);
+		if (!tls)
+			err_wrap(err, "certificate %s", id);
+		return tls;
 	}
-	b->fds[0] = bind_one("0.0.0.0", l->port, err);
-	if (b->fds[0] < 0)
-		return -1;
-	b->fds[1] = bind_one("::", l->port, &v6);
-	if (b->fds[1] < 0 && access("/proc/net/if_inet6", F_OK) == 0)
-		return err_set(err, v6.code, "%s", v6.text);
-	return 0;
+	err_set(err, ERR_NOT_FOUND, "certificate %s: there is none", id);
+	return NULL;
 }
 
 static void bound_delete(struct bound *b)
@@ -104,19 +39,31 @@ static void bound_delete(struct bound *b)
 	mem_free(b);
 }
 
+/* From the socket that came for it. */
 static struct bound *bound_new(
-    struct frame *f, struct config *cfg, const struct config_listener *l, struct err *err)
+    struct frame *f, struct offer *o, const struct config_listener *l, struct err *err)
 {
-	struct bound *b = mem_zalloc(sizeof(*b));
+	struct offer_socket *s = NULL;
+	struct bound *b;
 
-	b->frame = f;
-	b->cfg = config_ref(cfg);
-	b->pub.cfg = l;
-	b->fds[0] = b->fds[1] = -1;
-	if (bind_sockets(b, err) < 0) {
-		err_wrap(err, "listener %s", l->name);
-		bound_delete(b);
+	LIST_EACH (it, &o->sockets) {
+		struct offer_socket *one = container_of(it, struct offer_socket, link);
+
+		if (one->port == l->port && one->fds[0] >= 0 &&
+		    strcmp(one->address, l->address) == 0)
+			s = one;
+	}
+	if (!s) {
+		err_set(err, ERR_INVALID, "listener %s: no socket came", l->name);
 		return NULL;
+	}
+	b = mem_zalloc(sizeof(*b));
+	b->frame = f;
+	b->cfg = config_ref(o->cfg);
+	b->pub.cfg = l;
+	for (size_t i = 0; i < 2; i++) {
+		b->fds[i] = s->fds[i];
+		s->fds[i] = -1;
 	}
 	if (net_addr_parse(&b->pub.addr, span_of(l->address[0] == '*' ? "0.0.0.0" : l->address),
 		l->port, NULL) < 0)
@@ -163,74 +110,71 @@ struct step {
 	struct tls_context *tls;
 };
 
-static int prepare(
-    struct frame *f, struct config *cfg, struct step *steps, size_t *count, struct err *err)
+static int prepare_one(struct frame *f, struct offer *o, struct step *s, struct err *err)
 {
-	for (size_t i = 0; i < config_listener_count(cfg); i++) {
-		struct step *s = &steps[*count];
+	if (s->l->tls != TLS_NONE) {
+		s->tls = make_context(o, s->l->certificate, err);
+		if (!s->tls)
+			return err_wrap(err, "listener %s", s->l->name);
+	}
+	s->old = find_bound(f, s->l);
+	if (!s->old)
+		s->made = bound_new(f, o, s->l, err);
+	return s->old || s->made ? 0 : -1;
+}
 
-		*s = (struct step){.l = config_listener(cfg, i)};
+int bound_prepare(struct frame *f, struct offer *o, struct err *err)
+{
+	o->steps = mem_array(config_listener_count(o->cfg) + 1, sizeof(*o->steps));
+	for (size_t i = 0; i < config_listener_count(o->cfg); i++) {
+		struct step *s = &o->steps[o->count];
+
+		*s = (struct step){.l = config_listener(o->cfg, i)};
 		if (!is_wanted(f, s->l))
 			continue;
-		(*count)++;
-		if (s->l->tls != TLS_NONE) {
-			s->tls = load_certificate(cfg, s->l->certificate, err);
-			if (!s->tls)
-				return err_wrap(err, "listener %s", s->l->name);
-		}
-		s->old = find_bound(f, s->l);
-		if (!s->old)
-			s->made = bound_new(f, cfg, s->l, err);
-		if (!s->old && !s->made)
+		o->count++;
+		if (prepare_one(f, o, s, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-static void commit(struct frame *f, struct config *cfg, struct step *steps, size_t count)
+void bound_abort(struct offer *o)
+{
+	for (size_t i = 0; i < o->count; i++) {
+		tls_context_unref(o->steps[i].tls);
+		if (o->steps[i].made)
+			bound_delete(o->steps[i].made);
+	}
+	mem_free(o->steps);
+	o->steps = NULL;
+	o->count = 0;
+}
+
+void bound_commit(struct frame *f, struct offer *o)
 {
 	struct list kept;
 
 	list_init(&kept);
-	for (size_t i = 0; i < count; i++) {
-		struct bound *b = steps[i].old ? steps[i].old : steps[i].made;
+	for (size_t i = 0; i < o->count; i++) {
+		struct step *s = &o->steps[i];
+		struct bound *b = s->old ? s->old : s->made;
 
-		if (steps[i].old) {
+		if (s->old) {
 			list_remove(&b->link);
 			config_unref(b->cfg);
-			b->cfg = config_ref(cfg);
+			b->cfg = config_ref(o->cfg);
 		}
-		b->pub.cfg = steps[i].l;
+		b->pub.cfg = s->l;
 		tls_context_unref(b->pub.tls);
-		b->pub.tls = steps[i].tls;
+		b->pub.tls = s->tls;
 		list_append(&kept, &b->link);
 	}
-	LIST_EACH_SAFE (it, &f->bound) {
-		struct bound *b = container_of(it, struct bound, link);
-
-		if (!b->is_removed)
-			bound_remove(b);
-	}
+	mem_free(o->steps);
+	o->steps = NULL;
+	o->count = 0;
+	bound_close(f);
 	list_splice(&f->bound, &kept);
-}
-
-int bound_apply(struct frame *f, struct config *cfg, struct err *err)
-{
-	struct step *steps = mem_array(config_listener_count(cfg) + 1, sizeof(*steps));
-	size_t count = 0;
-	int result = prepare(f, cfg, steps, &count, err);
-
-	if (result == 0) {
-		commit(f, cfg, steps, count);
-	} else {
-		for (size_t i = 0; i < count; i++) {
-			tls_context_unref(steps[i].tls);
-			if (steps[i].made)
-				bound_delete(steps[i].made);
-		}
-	}
-	mem_free(steps);
-	return result;
 }
 
 static void on_accept(void *arg, int fd, const struct net_addr *peer)

@@ -5,19 +5,16 @@
 #include "common/log/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define READY_FD 3
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 10000
 #define STEADY_MS 60000
-#define KILL_MS 35000
+#define PINGS 5
 #define ARGS_MAX 16
 
 struct program {
@@ -25,24 +22,26 @@ struct program {
 	struct supervisor *s;
 	char *name;
 	char *argv[ARGS_MAX + 1];
+	struct identity who;
+	bool has_identity, is_foreign;
+	unsigned rank;
 	pid_t pid; /* 0: not running */
-	int ready_fd;
-	struct watch ready;
+	struct ipc_link *end;
 	bool was_ready; /* since it was last started */
 	bool was_ever_ready;
-	unsigned restarts;
+	unsigned restarts, unanswered;
 	uint64_t started_ms, backoff;
 	struct timer again;
 };
 
 struct supervisor {
 	struct loop *loop;
-	const struct supervisor_ops *ops;
-	void *arg;
+	struct supervisor_options opt;
 	struct list programs;
 	bool is_stopping, has_said_ready, has_ended;
 	int status;
-	struct timer kill;
+	unsigned rank; /* being stopped */
+	struct timer kill, ping;
 	struct deferred end;
 };
 
@@ -58,7 +57,7 @@ static void on_end(void *arg)
 {
 	struct supervisor *s = arg;
 
-	s->ops->on_end(s->arg, s->status);
+	s->opt.ops->on_end(s->opt.arg, s->status);
 }
 
 static void ended(struct supervisor *s)
@@ -67,87 +66,99 @@ static void ended(struct supervisor *s)
 		return;
 	s->has_ended = true;
 	timer_stop(&s->kill);
+	timer_stop(&s->ping);
 	loop_defer(s->loop, &s->end);
 }
 
-/* The new process: default signals, our standard descriptors, the pipe's end as descriptor 3. */
-static int spawn(struct program *p, int write_end)
-{
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none, defaults;
-	int result;
-
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, write_end, READY_FD);
-	posix_spawnattr_init(&attr);
-	sigemptyset(&none);
-	sigfillset(&defaults);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &defaults);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	result = posix_spawn(&p->pid, p->argv[0], &actions, &attr, p->argv, environ);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&actions);
-	if (result != 0)
-		p->pid = 0;
-	return result;
-}
-
-static void ready_clear(struct program *p)
-{
-	if (p->ready_fd < 0)
-		return;
-	watch_clear(&p->ready);
-	close(p->ready_fd);
-	p->ready_fd = -1;
-}
-
-static void on_ready(void *arg, unsigned what)
+/* --- the link --------------------------------------------------------------------------------- */
+static void on_message(
+    void *arg, const struct ipc_msg *msg, const int fds[IPC_LINK_FDS], size_t fd_count)
 {
 	struct program *p = arg;
-	char byte;
-	ssize_t n = read(p->ready_fd, &byte, 1);
+	struct supervisor *s = p->s;
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	for (size_t i = 0; i < fd_count; i++)
+		close(fds[i]); /* nobody sends us any */
+	p->unanswered = 0;
+	if (msg->type == LINK_READY) {
+		p->was_ready = p->was_ever_ready = true;
+		log_info("program-ready", LOG_STR("program", p->name), LOG_I64("pid", p->pid));
+		start_next(s);
+	} else if (msg->type != LINK_PONG && s->opt.ops->on_message) {
+		s->opt.ops->on_message(s->opt.arg, p, msg);
+	}
+}
+
+static void on_link_gone(void *arg)
+{
+	struct program *p = arg;
+
+	/* SIGCHLD tells how it ended; one that lives on without its link is silent from now. */
+	ipc_link_free(p->end);
+	p->end = NULL;
+}
+
+static void ping(struct program *p)
+{
+	if (p->pid == 0 || !p->was_ready || p->is_foreign)
 		return;
-	ready_clear(p);
-	if (n != 1)
-		return; /* it ended: SIGCHLD tells how */
-	p->was_ready = p->was_ever_ready = true;
-	log_info("program-ready", LOG_STR("program", p->name), LOG_I64("pid", p->pid));
-	start_next(p->s);
+	/* Counted, not timed: while we ourselves were stopped nobody was silent. */
+	if (p->unanswered >= PINGS) {
+		log_error("program-silent", LOG_STR("program", p->name), LOG_I64("pid", p->pid));
+		kill(p->pid, SIGKILL);
+		return;
+	}
+	p->unanswered++;
+	(void)program_send(p, LINK_PING, 0, span_make("", 0), NULL, 0);
+}
+
+static void on_ping(void *arg)
+{
+	struct supervisor *s = arg;
+
+	if (!s->is_stopping)
+		LIST_EACH (it, &s->programs)
+			ping(program_of(it));
+	timer_set(&s->ping, s->opt.silence_ms / PINGS);
+}
+
+/* --- starting --------------------------------------------------------------------------------- */
+static int spawn(struct program *p, struct err *err)
+{
+	static const struct ipc_link_ops ops = {.on_message = on_message, .on_gone = on_link_gone};
+	int ends[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return err_errno(err, errno, "link to %s", p->name);
+	pid = spawn_program(p->argv, p->has_identity ? &p->who : NULL, ends[1], err);
+	close(ends[1]);
+	if (pid < 0) {
+		close(ends[0]);
+		return -1;
+	}
+	p->pid = pid;
+	p->was_ready = false;
+	p->unanswered = 0;
+	p->started_ms = clock_mono_ms();
+	p->end = ipc_link_new(p->s->loop, ends[0], &ops, p);
+	return 0;
 }
 
 static void start(struct program *p)
 {
-	int ends[2];
-	int result = pipe2(ends, O_CLOEXEC | O_NONBLOCK);
+	struct supervisor *s = p->s;
+	struct err err = ERR_INIT;
 
-	if (result == 0) {
-		/* Descriptor 3 itself would keep its close-on-exec flag through dup2. */
-		int write_end = fcntl(ends[1], F_DUPFD_CLOEXEC, 10);
-
-		close(ends[1]);
-		p->was_ready = false;
-		p->started_ms = clock_mono_ms();
-		result = write_end < 0 ? errno : spawn(p, write_end);
-		if (write_end >= 0)
-			close(write_end);
-		p->ready_fd = ends[0];
-		watch_init(&p->ready, p->s->loop, p->ready_fd, on_ready, p);
-		watch_set(&p->ready, WATCH_READ);
-	} else {
-		result = errno;
-	}
-	if (result == 0)
+	if (spawn(p, &err) == 0) {
+		if (s->opt.ops->on_start)
+			s->opt.ops->on_start(s->opt.arg, p);
 		return;
-	log_error(
-	    "program-start", LOG_STR("program", p->argv[0]), LOG_STR("why", strerror(result)));
-	ready_clear(p);
+	}
+	log_error("program-start", LOG_STR("program", p->name), LOG_ERR(&err));
 	if (!p->was_ever_ready) {
-		p->s->status = 1;
-		supervisor_stop(p->s);
+		s->status = 1;
+		supervisor_stop(s);
 	} else {
 		timer_set(&p->again, BACKOFF_MAX_MS);
 	}
@@ -176,10 +187,11 @@ static void start_next(struct supervisor *s)
 	}
 	if (!s->has_said_ready) {
 		s->has_said_ready = true;
-		s->ops->on_ready(s->arg);
+		s->opt.ops->on_ready(s->opt.arg);
 	}
 }
 
+/* --- ending ----------------------------------------------------------------------------------- */
 static int exit_status_of(int status)
 {
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -191,7 +203,10 @@ static void program_ended(struct program *p, int status)
 	bool was_steady = clock_mono_ms() - p->started_ms >= STEADY_MS;
 
 	p->pid = 0;
-	ready_clear(p);
+	ipc_link_free(p->end);
+	p->end = NULL;
+	if (s->opt.ops->on_gone)
+		s->opt.ops->on_gone(s->opt.arg, p);
 	if (s->is_stopping) {
 		stop_next(s);
 		return;
@@ -223,18 +238,30 @@ static void on_child(void *arg, int signo)
 	}
 }
 
-/* In reverse order, one after the other: who needs another's answers ends before it. */
+/* By rank: who needs another's answers ends before it. */
 static void stop_next(struct supervisor *s)
 {
-	for (struct list *it = s->programs.prev; it != &s->programs; it = it->prev) {
+	unsigned highest = 0;
+	bool is_any = false;
+
+	LIST_EACH (it, &s->programs) {
 		struct program *p = program_of(it);
 
-		if (p->pid > 0) {
-			kill(p->pid, SIGTERM);
-			return;
-		}
+		if (p->pid > 0 && (!is_any || p->rank > highest))
+			highest = p->rank;
+		is_any = is_any || p->pid > 0;
 	}
-	ended(s);
+	if (!is_any) {
+		ended(s);
+		return;
+	}
+	if (highest == s->rank)
+		return; /* told already */
+	s->rank = highest;
+	timer_set(&s->kill, s->opt.stop_ms);
+	LIST_EACH (it, &s->programs)
+		if (program_of(it)->rank == highest)
+			program_signal(program_of(it), SIGTERM);
 }
 
 static void on_kill(void *arg)
@@ -244,48 +271,12 @@ static void on_kill(void *arg)
 	LIST_EACH (it, &s->programs) {
 		struct program *p = program_of(it);
 
-		if (p->pid > 0) {
+		if (p->pid > 0 && p->rank == s->rank) {
 			log_error("program-killed", LOG_STR("program", p->name));
 			kill(p->pid, SIGKILL);
 		}
 	}
-	timer_set(&s->kill, KILL_MS);
-}
-
-struct supervisor *supervisor_new(struct loop *loop, const struct supervisor_ops *ops, void *arg)
-{
-	struct supervisor *s = mem_zalloc(sizeof(*s));
-
-	s->loop = loop;
-	s->ops = ops;
-	s->arg = arg;
-	s->end = (struct deferred){.fn = on_end, .arg = s};
-	list_init(&s->programs);
-	timer_init(&s->kill, loop, on_kill, s);
-	loop_on_signal(loop, SIGCHLD, on_child, s);
-	setenv("MS_READY_FD", "3", 1);
-	return s;
-}
-
-void supervisor_add(struct supervisor *s, const char *name, char *const argv[])
-{
-	struct program *p = mem_zalloc(sizeof(*p));
-
-	p->s = s;
-	p->name = mem_strdup(name);
-	p->ready_fd = -1;
-	for (size_t i = 0; argv[i]; i++) {
-		if (i == ARGS_MAX)
-			fatal("%s: more than %d arguments", name, ARGS_MAX);
-		p->argv[i] = mem_strdup(argv[i]);
-	}
-	timer_init(&p->again, s->loop, on_again, p);
-	list_append(&s->programs, &p->link);
-}
-
-void supervisor_start(struct supervisor *s)
-{
-	start_next(s);
+	timer_set(&s->kill, s->opt.stop_ms);
 }
 
 void supervisor_stop(struct supervisor *s)
@@ -293,25 +284,50 @@ void supervisor_stop(struct supervisor *s)
 	if (s->is_stopping)
 		return;
 	s->is_stopping = true;
-	timer_set(&s->kill, KILL_MS);
+	s->rank = ~0U;
 	stop_next(s);
 }
 
-void supervisor_signal(struct supervisor *s, int signo)
+/* --- the set ---------------------------------------------------------------------------------- */
+struct supervisor *supervisor_new(struct loop *loop, const struct supervisor_options *opt)
 {
-	LIST_EACH (it, &s->programs)
-		if (program_of(it)->pid > 0)
-			kill(program_of(it)->pid, signo);
+	struct supervisor *s = mem_zalloc(sizeof(*s));
+
+	s->loop = loop;
+	s->opt = *opt;
+	s->end = (struct deferred){.fn = on_end, .arg = s};
+	list_init(&s->programs);
+	timer_init(&s->kill, loop, on_kill, s);
+	timer_init(&s->ping, loop, on_ping, s);
+	loop_on_signal(loop, SIGCHLD, on_child, s);
+	return s;
 }
 
-void supervisor_each(struct supervisor *s,
-    void (*fn)(void *arg, const char *name, pid_t pid, unsigned restarts), void *arg)
+struct program *supervisor_add(struct supervisor *s, const struct program_spec *spec)
 {
-	LIST_EACH (it, &s->programs) {
-		struct program *p = program_of(it);
+	struct program *p = mem_zalloc(sizeof(*p));
 
-		fn(arg, p->name, p->pid, p->restarts);
+	p->s = s;
+	p->name = mem_strdup(spec->name);
+	p->rank = spec->rank;
+	p->is_foreign = spec->is_foreign;
+	p->has_identity = spec->who != NULL;
+	if (spec->who)
+		p->who = *spec->who;
+	for (size_t i = 0; spec->argv[i]; i++) {
+		if (i == ARGS_MAX)
+			fatal("%s: more than %d arguments", spec->name, ARGS_MAX);
+		p->argv[i] = mem_strdup(spec->argv[i]);
 	}
+	timer_init(&p->again, s->loop, on_again, p);
+	list_append(&s->programs, &p->link);
+	return p;
+}
+
+void supervisor_start(struct supervisor *s)
+{
+	on_ping(s);
+	start_next(s);
 }
 
 void supervisor_free(struct supervisor *s)
@@ -321,7 +337,7 @@ void supervisor_free(struct supervisor *s)
 	for (struct list *it; (it = list_take_first(&s->programs));) {
 		struct program *p = program_of(it);
 
-		ready_clear(p);
+		ipc_link_free(p->end);
 		timer_clear(&p->again);
 		for (size_t i = 0; p->argv[i]; i++)
 			mem_free(p->argv[i]);
@@ -330,5 +346,33 @@ void supervisor_free(struct supervisor *s)
 	}
 	deferred_cancel(&s->end);
 	timer_clear(&s->kill);
+	timer_clear(&s->ping);
 	mem_free(s);
+}
+
+bool program_send(struct program *p, uint16_t type, uint32_t id, struct span body, const int *fds,
+    size_t fd_count)
+{
+	return p->end && ipc_link_send(p->end, type, id, body, fds, fd_count);
+}
+
+const char *program_name(const struct program *p)
+{
+	return p->name;
+}
+
+pid_t program_pid(const struct program *p)
+{
+	return p->pid;
+}
+
+unsigned program_restarts(const struct program *p)
+{
+	return p->restarts;
+}
+
+void program_signal(struct program *p, int signo)
+{
+	if (p->pid > 0)
+		kill(p->pid, signo);
 }

@@ -7,7 +7,7 @@
 
 #define READ_SIZE (16 * 1024)
 
-void frame_add(struct strbuf *out, uint16_t type, uint32_t id, struct span body)
+void frame_add_fds(struct strbuf *out, uint16_t type, uint16_t fds, uint32_t id, struct span body)
 {
 	unsigned char head[FRAME_HEAD] = {0};
 
@@ -17,6 +17,7 @@ void frame_add(struct strbuf *out, uint16_t type, uint32_t id, struct span body)
 	}
 	be_put32(head, (uint32_t)body.n);
 	be_put16(head + 4, type);
+	be_put16(head + 6, fds);
 	be_put32(head + 8, id);
 	/* All or nothing: half a frame would shift everything behind it. */
 	if (!strbuf_room(out, FRAME_HEAD + body.n))
@@ -25,14 +26,20 @@ void frame_add(struct strbuf *out, uint16_t type, uint32_t id, struct span body)
 	strbuf_add(out, body);
 }
 
-int frame_take(struct span in, struct ipc_msg *msg)
+void frame_add(struct strbuf *out, uint16_t type, uint32_t id, struct span body)
+{
+	frame_add_fds(out, type, 0, id, body);
+}
+
+int frame_take_fds(struct span in, struct ipc_msg *msg, uint16_t fds_max, uint16_t *fds)
 {
 	uint32_t n;
 
 	if (in.n < FRAME_HEAD)
 		return 0;
 	n = be_get32(in.p);
-	if (n > IPC_BODY_MAX || be_get16(in.p + 6) != 0)
+	*fds = be_get16(in.p + 6);
+	if (n > IPC_BODY_MAX || *fds > fds_max)
 		return -1;
 	if (in.n - FRAME_HEAD < n)
 		return 0;
@@ -40,6 +47,13 @@ int frame_take(struct span in, struct ipc_msg *msg)
 	msg->id = be_get32(in.p + 8);
 	msg->body = span_sub(in, FRAME_HEAD, n);
 	return 1;
+}
+
+int frame_take(struct span in, struct ipc_msg *msg)
+{
+	uint16_t fds;
+
+	return frame_take_fds(in, msg, 0, &fds);
 }
 
 int frame_address(const char *path, struct sockaddr_un *sun, struct err *err)

@@ -10,9 +10,12 @@
 #define FRAME_OUT_MAX (4 * 1024 * 1024)
 
 void frame_add(struct strbuf *out, uint16_t type, uint32_t id, struct span body);
+/* The same with the number of descriptors that come along; in all other frames it is 0. */
+void frame_add_fds(struct strbuf *out, uint16_t type, uint16_t fds, uint32_t id, struct span body);
 /* 1 and the message at the front of in (take FRAME_HEAD + msg->body.n bytes), 0 if it is not whole
  * yet, -1 if it breaks the format. */
 int frame_take(struct span in, struct ipc_msg *msg);
+int frame_take_fds(struct span in, struct ipc_msg *msg, uint16_t fds_max, uint16_t *fds);
 int frame_address(const char *path, struct sockaddr_un *sun, struct err *err);
 
 /* One buffered non-blocking unix connection. */

@@ -1,8 +1,9 @@
 /*
  * Messages between mailstead's processes over unix stream sockets. A frame is u32 body length,
- * u16 type, u16 zero, u32 id, body; a body is at most IPC_BODY_MAX. A peer that breaks the format
- * is closed. Requests carry an id that the answer repeats. All of it is on the loop and never
- * blocks, except ipc_sync_*, for mailsteadctl and the CGI.
+ * u16 type, u16 zero (on a link: how many descriptors come along), u32 id, body; a body is at most
+ * IPC_BODY_MAX. A peer that breaks the format is closed. Requests carry an id that the answer
+ * repeats. All of it is on the loop and never blocks, except ipc_sync_*, for mailsteadctl and the
+ * CGI.
  */
 #ifndef MS_IPC_IPC_H
 #define MS_IPC_IPC_H
@@ -62,6 +63,29 @@ struct ipc_call *ipc_call(struct ipc_client *c, uint16_t type, struct span body,
     uint64_t deadline_ms,
     void (*on_reply)(void *arg, const struct ipc_msg *msg, const struct err *err), void *arg);
 void ipc_call_cancel(struct ipc_call *call); /* no callback will come */
+
+/* --- link: two processes of one family, over a socketpair; both ends may speak, with descriptors
+ * --- */
+#define IPC_LINK_FDS 2 /* descriptors of one message */
+
+struct ipc_link;
+
+struct ipc_link_ops {
+	/* The descriptors are the callee's to close. May free the link. */
+	void (*on_message)(
+	    void *arg, const struct ipc_msg *msg, const int fds[IPC_LINK_FDS], size_t fd_count);
+	/* The other end has gone or broke the format; nothing more comes. Free the link. */
+	void (*on_gone)(void *arg);
+};
+
+/* Takes over one end of a socketpair. */
+struct ipc_link *ipc_link_new(struct loop *loop, int fd, const struct ipc_link_ops *ops, void *arg);
+void ipc_link_free(struct ipc_link *l); /* closes at once; NULL is fine */
+/* Copies, descriptors too. False if more than 4 MiB waits: then the message is not sent. */
+bool ipc_link_send(struct ipc_link *l, uint16_t type, uint32_t id, struct span body, const int *fds,
+    size_t fd_count);
+void ipc_link_flush(struct ipc_link *l); /* tries to send what waits now: before an exit */
+int ipc_link_fd(const struct ipc_link *l);
 
 /* --- synchronous client ----------------------------------------------------------------------- */
 int ipc_sync_connect(const char *path, int timeout_ms, struct err *err); /* descriptor or -1 */

@@ -21,6 +21,22 @@ enum ipc_type {
 	IPC_ADMIN = 20,        /* ipc_admin -> any number of IPC_ADMIN_RECORD, then IPC_ADMIN_END */
 	IPC_ADMIN_RECORD = 21, /* ipc_record */
 	IPC_ADMIN_END = 22,    /* ipc_error; code 0 is success, text may be a message */
+	/*
+	 * Between a program and who started it, over the link that is its descriptor 3. A change
+	 * is config, certificates and sockets, then prepare; once it is prepared, commit or abort.
+	 */
+	LINK_READY = 40,     /* up: it serves */
+	LINK_PING = 41,      /* down */
+	LINK_PONG = 42,      /* up */
+	LINK_CONFIG = 43,    /* down: ipc_config; begins a change */
+	LINK_CERT = 44,      /* down: ipc_cert */
+	LINK_SOCKET = 45,    /* down: ipc_socket, with one or two listening sockets */
+	LINK_PREPARE = 46,   /* down */
+	LINK_PREPARED = 47,  /* up: ipc_error; code 0: it can be committed */
+	LINK_COMMIT = 48,    /* down */
+	LINK_COMMITTED = 49, /* up: ports that went away are closed */
+	LINK_ABORT = 50,     /* down */
+	LINK_DRAIN = 51,     /* down: u32 seconds, until which sessions must have ended */
 };
 
 /* enum err_code and a text for people. */
@@ -112,6 +128,22 @@ struct ipc_value {
 	uint64_t number;  /* the others; IPC_TIME is seconds since 1970, 0 never */
 };
 
+/* A configuration: the texts of its two files (config_texts). */
+struct ipc_config {
+	struct span main_path, main_text, settings_path, settings_text;
+};
+
+/* A certificate for the listeners that name its id: PEM, leaf first, and its private key. */
+struct ipc_cert {
+	struct span id, chain, key;
+};
+
+/* Which listener the sockets that come along are for. */
+struct ipc_socket {
+	struct span address; /* as in the configuration; "*" has an IPv4 and an IPv6 socket */
+	uint16_t port;
+};
+
 void ipc_enc_error(struct strbuf *b, const struct ipc_error *m);
 bool ipc_dec_error(struct span body, struct ipc_error *m);
 void ipc_enc_login(struct strbuf *b, const struct ipc_login *m);
@@ -127,6 +159,13 @@ void ipc_enc_sender(struct strbuf *b, const struct ipc_sender *m);
 bool ipc_dec_sender(struct span body, struct ipc_sender *m);
 void ipc_enc_admin(struct strbuf *b, const struct ipc_admin *m);
 bool ipc_dec_admin(struct span body, struct ipc_admin *m);
+
+void ipc_enc_config(struct strbuf *b, const struct ipc_config *m);
+bool ipc_dec_config(struct span body, struct ipc_config *m);
+void ipc_enc_cert(struct strbuf *b, const struct ipc_cert *m);
+bool ipc_dec_cert(struct span body, struct ipc_cert *m);
+void ipc_enc_socket(struct strbuf *b, const struct ipc_socket *m);
+bool ipc_dec_socket(struct span body, struct ipc_socket *m);
 
 /* A record is built value by value and read the same way. */
 void ipc_rec_text(struct strbuf *b, const char *name, struct span v);

@@ -1,8 +1,8 @@
 """authd over its sockets: logins, resolution, the admin plane, and what a kill leaves behind."""
 import os
-import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -40,22 +40,21 @@ class Authd:
         self.start()
 
     def start(self):
-        """Ready is a byte on descriptor 3."""
-        mine, theirs = os.pipe()
+        """Ready is a frame over the link, descriptor 3."""
+        self.link, theirs = socket.socketpair()
 
         def on_three():
-            os.dup2(theirs, 3)
+            os.dup2(theirs.fileno(), 3)
             os.set_inheritable(3, True)
 
-        env = {**os.environ, "MAILSTEAD_ALLOW_ROOT": "1", "MS_READY_FD": "3",
+        env = {**os.environ, "MAILSTEAD_ALLOW_ROOT": "1", "MS_LINK": "3",
                "ASAN_OPTIONS": "detect_leaks=1"}
         self.process = subprocess.Popen(
             [AUTHD, "-c", self.conf], stdin=subprocess.DEVNULL, stderr=self.log, env=env,
-            preexec_fn=on_three, pass_fds=(3, theirs))
-        os.close(theirs)
-        ready = select.select([mine], [], [], 30)[0] and os.read(mine, 1)
-        os.close(mine)
-        assert ready, self.log_text()
+            preexec_fn=on_three, pass_fds=(3, theirs.fileno()))
+        theirs.close()
+        self.link.settimeout(30)
+        assert self.link.recv(100) == ipc.frame(ipc.LINK_READY, 0, b""), self.log_text()
 
     def log_text(self):
         with open(f"{self.folder}/log", encoding="utf-8", errors="replace") as log:
@@ -437,7 +436,7 @@ def test_status_and_daemons_that_are_away(authd):
     mine = [r for r in rows if r["process"] == "authd"][0]
     assert mine["accounts"] == 3 and mine["pid"] == authd.process.pid
     assert {r["process"] for r in rows if "error" in r} == {
-        "smtpd-receive", "smtpd-local", "imapd-worker", "pop3d-worker"}
+        "smtpd", "smtpd-receive", "smtpd-local", "imapd", "imapd-worker", "pop3d", "pop3d-worker"}
     with pytest.raises(ipc.Refused) as why:
         authd.admin("queue", "list")
     assert "smtpd-local" in why.value.why

@@ -161,19 +161,23 @@ class Appliance:
         self.process = None
 
     def pids(self):
-        """Program name -> PID, of the children of mailsteadctl run."""
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children",
-                  encoding="ascii") as children:
-            found = {}
-            for pid in children.read().split():
-                try:
+        """Program name -> PID, of all that mailsteadctl run and its monitors started."""
+        found = {}
+        waiting = [self.process.pid]
+        while waiting:
+            parent = waiting.pop()
+            try:
+                with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as children:
+                    pids = [int(pid) for pid in children.read().split()]
+                for pid in pids:
                     with open(f"/proc/{pid}/cmdline", "rb") as cmdline:
                         argv = cmdline.read().split(b"\0")
-                except FileNotFoundError:
-                    continue
-                if argv[0]:
-                    found[os.path.basename(argv[0].decode())] = int(pid)
-            return found
+                    if argv[0]:
+                        found[os.path.basename(argv[0].decode())] = pid
+                waiting += pids
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        return found
 
     def kill(self, program):
         """SIGKILL to one program; returns the PID that was killed."""

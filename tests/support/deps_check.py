@@ -14,11 +14,14 @@ ONLY = {
     "common/db": ["base", "log", "event"],
     "common/ctl": ["base", "log", "event", "ipc", "config", "daemon"],
     "webadmin": ["base", "ipc", "config"],
-    "webadmin/server": ["base", "config"],
+    "webadmin/server": ["base", "ipc", "config"],
 }
 PROGRAM_FOLDERS = {
     "common/authd": ["common/authd"],
     "common/ctl": ["common/ctl"],
+    "smtpd/monitor": [],
+    "imapd/monitor": [],
+    "pop3d/monitor": [],
     "smtpd/receive": ["smtpd/receive", "smtpd/queue"],
     "smtpd/local": ["smtpd/local", "smtpd/queue"],
     "smtpd/queue": ["smtpd/queue"],

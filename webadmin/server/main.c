@@ -7,6 +7,7 @@
 #include "common/base/mem.h"
 #include "common/base/strbuf.h"
 #include "common/config/config.h"
+#include "common/ipc/msg.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -224,14 +225,16 @@ static int save(const char *path, struct span text, struct err *err)
 	return close(fd) == 0 ? 0 : err_errno(err, errno, "%s", path);
 }
 
-/* The byte that tells mailsteadctl run to go on. */
+/* A frame without a body, over the link to mailsteadctl run, which goes on then. */
 static void say_ready(void)
 {
-	const char *fd = getenv("MS_READY_FD");
+	static const unsigned char ready[12] = {[5] = LINK_READY};
+	const char *fd = getenv("MS_LINK");
 
 	if (fd && strcmp(fd, "3") == 0) {
-		(void)!write(3, "", 1);
+		(void)!write(3, ready, sizeof(ready));
 		close(3);
+		unsetenv("MS_LINK");
 	}
 }
 
@@ -275,7 +278,7 @@ static int serve(const char *conf_path, struct err *err)
 	if (config_u64(cfg, SET_WEB_PORT) == 0)
 		result = stay_off();
 	else if (find_places(cfg, &places, err) == 0 &&
-		 config_run_path(cfg, "lighttpd.conf", path, err) == 0 &&
+		 config_run_path(cfg, "web-server/lighttpd.conf", path, err) == 0 &&
 		 write_conf(cfg, &places, &b, err) == 0 && save(path, strbuf_span(&b), err) == 0)
 		result = become(path, err);
 	strbuf_clear(&b);

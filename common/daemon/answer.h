@@ -1,0 +1,21 @@
+/* Answers of the admin plane. Loop thread. */
+#ifndef MS_DAEMON_ANSWER_H
+#define MS_DAEMON_ANSWER_H
+
+#include "common/base/err.h"
+#include "common/ipc/ipc.h"
+
+/* A running command of the admin plane. Records, then one end. */
+struct admin_request {
+	struct ipc_server *server;
+	struct ipc_peer peer;
+	uint32_t id;
+};
+
+void admin_record(const struct admin_request *rq, const struct strbuf *record);
+void admin_end(const struct admin_request *rq, enum err_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* What every process says of itself: process, pid, uid, uptime (s), memory. */
+void admin_process(struct strbuf *record, const char *name, uint64_t started_ms);
+
+#endif

@@ -1,0 +1,218 @@
+/* Carrying a new plan into the roles: all of them, or none. */
+#include "common/daemon/monitor_int.h"
+
+#include "common/base/mem.h"
+#include "common/log/log.h"
+
+#include <signal.h>
+
+#define PREPARE_MS 10000
+#define COMMIT_MS 5000
+
+static void end(struct change *c)
+{
+	struct monitor *m = c->m;
+
+	timer_clear(&c->deadline);
+	plan_clear(&c->next);
+	m->change = NULL;
+	mem_free(c);
+}
+
+/* Prepared, or failed and gone; or committed everywhere. */
+static void tell(struct change *c)
+{
+	void (*done)(void *, const struct err *) = c->done;
+	void *arg = c->arg;
+	struct err err = c->err;
+
+	timer_stop(&c->deadline);
+	if (c->is_committed || err.code != ERR_NONE)
+		end(c);
+	else
+		c->is_prepared = true;
+	done(arg, &err);
+}
+
+static void forget(struct change *c)
+{
+	for (size_t i = 0; i < c->m->spec->count; i++) {
+		struct fed *role = &c->m->roles[i];
+
+		if (role->asked == c->number) {
+			program_send(role->program, LINK_ABORT, 0, span_make("", 0), NULL, 0);
+			role->asked = role->prepared = 0;
+		}
+	}
+}
+
+static void fail(struct change *c, const struct err *err)
+{
+	c->err = *err;
+	forget(c);
+	tell(c);
+}
+
+static void on_deadline(void *arg)
+{
+	struct change *c = arg;
+	struct err err = ERR_INIT;
+
+	if (c->is_committed) {
+		/* They will get it when they answer, or when they are started again. */
+		log_warning("commit-late", LOG_U64("roles", c->waiting));
+		tell(c);
+		return;
+	}
+	err_set(&err, ERR_TIMEOUT, "%s: not every process answers in time", c->m->spec->name);
+	fail(c, &err);
+}
+
+int change_prepare(struct monitor *m, struct config *cfg,
+    void (*done)(void *arg, const struct err *err), void *arg, struct err *err)
+{
+	struct change *c;
+
+	if (m->change || m->is_stopping) {
+		config_unref(cfg);
+		return err_set(err, ERR_BUSY, "%s: %s", m->spec->name,
+		    m->change ? "another change is on its way" : "shutting down");
+	}
+	c = mem_zalloc(sizeof(*c));
+	c->m = m;
+	c->done = done;
+	c->arg = arg;
+	c->number = ++m->last_number;
+	timer_init(&c->deadline, m->loop, on_deadline, c);
+	m->change = c;
+	if (plan_make(m, &c->next, cfg, &m->plan, &c->err) < 0) {
+		tell(c);
+		return 0;
+	}
+	for (size_t i = 0; i < m->spec->count; i++) {
+		struct fed *role = &m->roles[i];
+
+		/* One that is starting takes the new plan when it is the plan. */
+		if (role->committed == 0)
+			continue;
+		plan_send(&c->next, role, c->number);
+		c->waiting++;
+	}
+	timer_set(&c->deadline, PREPARE_MS);
+	if (c->waiting == 0)
+		tell(c);
+	return 0;
+}
+
+void change_commit(struct change *c, void (*done)(void *arg, const struct err *err), void *arg)
+{
+	struct monitor *m = c->m;
+	struct plan before;
+
+	plan_move(&before, &m->plan);
+	plan_move(&m->plan, &c->next);
+	m->number = c->number;
+	c->done = done;
+	c->arg = arg;
+	c->is_committed = true;
+	c->waiting = 0;
+	for (size_t i = 0; i < m->spec->count; i++) {
+		struct fed *role = &m->roles[i];
+
+		if (role->prepared == m->number) {
+			program_send(
+			    role->program, LINK_COMMIT, m->number, span_make("", 0), NULL, 0);
+			c->waiting++;
+		} else if (program_pid(role->program) > 0) {
+			plan_send(&m->plan, role, m->number);
+		}
+	}
+	plan_clear(&before);
+	timer_set(&c->deadline, COMMIT_MS);
+	if (c->waiting == 0)
+		tell(c);
+}
+
+void change_abort(struct change *c)
+{
+	forget(c);
+	end(c);
+}
+
+/* --- roles ------------------------------------------------------------------------------------ */
+void change_role_started(struct fed *role)
+{
+	role->prepared = role->committed = 0;
+	plan_send(&role->m->plan, role, role->m->number);
+}
+
+static void answered(struct change *c)
+{
+	if (c && c->waiting > 0 && --c->waiting == 0)
+		tell(c);
+}
+
+static void refused(struct fed *role, uint32_t number, const struct ipc_error *e)
+{
+	struct monitor *m = role->m;
+	struct err err = ERR_INIT;
+
+	err_set(&err, (enum err_code)e->code, "%s: %.*s", role->def->name,
+	    e->text.n < 200 ? (int)e->text.n : 200, e->text.p);
+	if (m->change && m->change->number == number && !m->change->is_committed) {
+		fail(m->change, &err);
+		return;
+	}
+	log_error("role-refused", LOG_ERR(&err));
+	if (!m->was_ready)
+		monitor_fail(m, &err);
+	else
+		program_signal(role->program, SIGTERM); /* and start again, with back-off */
+}
+
+static void prepared(struct fed *role, uint32_t number)
+{
+	struct monitor *m = role->m;
+
+	role->prepared = number;
+	if (number == m->number)
+		program_send(role->program, LINK_COMMIT, number, span_make("", 0), NULL, 0);
+	else if (m->change && m->change->number == number)
+		answered(m->change);
+}
+
+void change_role_says(struct fed *role, const struct ipc_msg *msg)
+{
+	struct monitor *m = role->m;
+	struct ipc_error e;
+
+	if ((msg->type != LINK_PREPARED && msg->type != LINK_COMMITTED) ||
+	    !ipc_dec_error(msg->body, &e)) {
+		log_warning(
+		    "link-message", LOG_STR("role", role->def->name), LOG_U64("type", msg->type));
+		return;
+	}
+	if (msg->id != role->asked)
+		return; /* an answer that nobody waits for any more */
+	if (e.code != ERR_NONE) {
+		refused(role, msg->id, &e);
+	} else if (msg->type == LINK_PREPARED) {
+		prepared(role, msg->id);
+	} else {
+		role->committed = msg->id;
+		if (m->change && m->change->is_committed && m->change->number == msg->id)
+			answered(m->change);
+	}
+}
+
+void change_role_gone(struct fed *role)
+{
+	struct change *c = role->m->change;
+	bool is_waited_for =
+	    c && role->committed != 0 && role->asked == c->number &&
+	    (c->is_committed ? role->committed != c->number : role->prepared != c->number);
+
+	role->asked = role->prepared = role->committed = 0;
+	if (is_waited_for)
+		answered(c);
+}

@@ -1,0 +1,217 @@
+#include "common/daemon/monitor_int.h"
+
+#include "common/base/mem.h"
+#include "common/daemon/process.h"
+#include "common/event/clock.h"
+#include "common/log/log.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STOP_MS 35000
+
+static struct fed *fed_of(struct monitor *m, const struct program *p)
+{
+	for (size_t i = 0; i < m->spec->count; i++)
+		if (m->roles[i].program == p)
+			return &m->roles[i];
+	fatal("%s: not one of our programs", program_name(p));
+}
+
+/* --- roles ------------------------------------------------------------------------------------ */
+static void on_start(void *arg, struct program *p)
+{
+	change_role_started(fed_of(arg, p));
+}
+
+static void on_says(void *arg, struct program *p, const struct ipc_msg *msg)
+{
+	change_role_says(fed_of(arg, p), msg);
+}
+
+static void on_gone(void *arg, struct program *p)
+{
+	change_role_gone(fed_of(arg, p));
+}
+
+static void on_ready(void *arg)
+{
+	struct monitor *m = arg;
+
+	m->was_ready = true;
+	log_info("start", LOG_STR("version", MS_VERSION));
+	if (m->parent)
+		ipc_link_send(m->parent, LINK_READY, 0, span_make("", 0), NULL, 0);
+}
+
+static void on_end(void *arg, int status)
+{
+	struct monitor *m = arg;
+
+	if (m->status == 0)
+		m->status = status;
+	loop_stop(m->loop);
+}
+
+static void stop(struct monitor *m)
+{
+	m->is_stopping = true;
+	supervisor_stop(m->supervisor);
+}
+
+void monitor_fail(struct monitor *m, const struct err *err)
+{
+	fprintf(stderr, "%s: %s\n", m->spec->name, err->text);
+	m->status = EXIT_CONFIG;
+	stop(m);
+}
+
+static void add_roles(struct monitor *m)
+{
+	m->roles = mem_array(m->spec->count, sizeof(*m->roles));
+	for (size_t i = 0; i < m->spec->count; i++) {
+		const struct monitor_role *def = &m->spec->roles[i];
+		char path[CONFIG_PATH_MAX];
+		char *argv[] = {path, NULL};
+		struct program_spec spec = {
+		    .name = def->name,
+		    .argv = argv,
+		    .who = m->ids.are_separate ? &m->ids.who[def->who] : NULL,
+		};
+
+		snprintf(path, sizeof(path), "%s/%s", config_str(m->plan.cfg, SET_PATHS_LIBEXEC),
+		    def->name);
+		m->roles[i] = (struct fed){.m = m, .def = def};
+		m->roles[i].program = supervisor_add(m->supervisor, &spec);
+	}
+}
+
+/* --- signals and the parent ------------------------------------------------------------------- */
+static void on_stop(void *arg, int signo)
+{
+	stop(arg);
+}
+
+static void on_hangup(void *arg, int signo)
+{
+	monitor_reload(arg, NULL);
+}
+
+static void on_parent(
+    void *arg, const struct ipc_msg *msg, const int fds[IPC_LINK_FDS], size_t fd_count)
+{
+	struct monitor *m = arg;
+
+	for (size_t i = 0; i < fd_count; i++)
+		close(fds[i]);
+	if (msg->type == LINK_PING)
+		ipc_link_send(m->parent, LINK_PONG, msg->id, span_make("", 0), NULL, 0);
+}
+
+static void on_parent_gone(void *arg)
+{
+	struct monitor *m = arg;
+
+	ipc_link_free(m->parent);
+	m->parent = NULL;
+	stop(m);
+}
+
+static void open_parent(struct monitor *m)
+{
+	static const struct ipc_link_ops ops = {.on_message = on_parent, .on_gone = on_parent_gone};
+	int fd = process_link_fd();
+
+	if (fd >= 0)
+		m->parent = ipc_link_new(m->loop, fd, &ops, m);
+}
+
+/* --- start ------------------------------------------------------------------------------------ */
+/* Of root's rights only what a monitor needs; the group lets it talk to keyd. */
+static int drop_rights(struct monitor *m, struct err *err)
+{
+	struct err why = ERR_INIT;
+
+	identities_find(m->plan.cfg, &m->ids, &why);
+	if (m->ids.are_separate && setgroups(1, &m->ids.all) < 0)
+		return err_errno(err, errno, "joining group %u", (unsigned)m->ids.all);
+	return caps_keep_launcher(err);
+}
+
+static int monitor_start(struct monitor *m, struct err *err)
+{
+	static const struct supervisor_ops ops = {
+	    .on_ready = on_ready,
+	    .on_end = on_end,
+	    .on_start = on_start,
+	    .on_message = on_says,
+	    .on_gone = on_gone,
+	};
+	struct supervisor_options opt = {.ops = &ops, .arg = m, .stop_ms = STOP_MS};
+	struct plan none;
+	struct config *cfg;
+
+	if (config_load(m->conf_path, &cfg, err) < 0)
+		return -1;
+	process_apply_log_level(cfg);
+	plan_init(&none);
+	if (plan_make(m, &m->plan, cfg, &none, err) < 0)
+		return -1;
+	m->number = ++m->last_number;
+	if (process_make_run_folder(cfg, m->spec->name, err) < 0 || drop_rights(m, err) < 0 ||
+	    monitor_ctl_open(m, err) < 0)
+		return -1;
+	opt.silence_ms = config_u64(cfg, SET_PROCESS_SILENCE) * 1000;
+	m->supervisor = supervisor_new(m->loop, &opt);
+	add_roles(m);
+	loop_on_signal(m->loop, SIGTERM, on_stop, m);
+	loop_on_signal(m->loop, SIGINT, on_stop, m);
+	loop_on_signal(m->loop, SIGHUP, on_hangup, m);
+	supervisor_start(m->supervisor);
+	return 0;
+}
+
+static void monitor_end(struct monitor *m)
+{
+	if (m->change)
+		change_abort(m->change);
+	supervisor_free(m->supervisor);
+	ipc_server_free(m->ctl);
+	ipc_link_free(m->parent);
+	plan_clear(&m->plan);
+	mem_free(m->roles);
+	loop_free(m->loop);
+}
+
+int monitor_main(int argc, char **argv, const struct monitor_spec *spec)
+{
+	static struct monitor m;
+	struct err err = ERR_INIT;
+
+	if (argc != 3 || strcmp(argv[1], "-c") != 0) {
+		fprintf(stderr, "usage: %s -c FILE\n", spec->name);
+		return EXIT_USAGE;
+	}
+	process_settle();
+	log_open(spec->name, 2);
+	m.spec = spec;
+	m.conf_path = argv[2];
+	m.started_ms = clock_mono_ms();
+	m.loop = loop_new();
+	plan_init(&m.plan);
+	open_parent(&m);
+	if (monitor_start(&m, &err) < 0) {
+		log_error("start-failed", LOG_ERR(&err));
+		fprintf(stderr, "%s: %s\n", spec->name, err.text);
+		monitor_end(&m);
+		return EXIT_CONFIG;
+	}
+	loop_run(m.loop);
+	log_info("stop");
+	monitor_end(&m);
+	return m.status;
+}

@@ -1,0 +1,103 @@
+/* Inside of a monitor. Loop thread. */
+#ifndef MS_DAEMON_MONITOR_INT_H
+#define MS_DAEMON_MONITOR_INT_H
+
+#include "common/daemon/answer.h"
+#include "common/daemon/monitor.h"
+#include "common/daemon/supervise.h"
+
+/* The listening sockets of one address and port; shared by the plans that want them. */
+struct port {
+	unsigned refs;
+	char address[65];
+	uint16_t port;
+	int fds[2]; /* the second: IPv6 of "*", or -1 */
+};
+
+struct cert {
+	struct list link;
+	char id[65];
+	struct strbuf chain, key;
+};
+
+/* A configuration and all that it needs. */
+struct plan {
+	struct config *cfg;
+	struct port **ports;
+	size_t port_count;
+	struct list certs;
+};
+
+/* A role, and how far it is. Numbers are those of plans; 0: none. */
+struct fed {
+	struct monitor *m;
+	const struct monitor_role *def;
+	struct program *program;
+	uint32_t asked, prepared, committed;
+};
+
+/* A change on its way: prepared by all roles, then committed or aborted. */
+struct change {
+	struct monitor *m;
+	struct plan next;
+	uint32_t number;
+	bool is_prepared, is_committed;
+	size_t waiting; /* roles that have not answered */
+	struct err err;
+	struct timer deadline;
+	/* Told once when it is prepared or failed (then it is gone), and after change_commit once
+	 * more when every role has committed. */
+	void (*done)(void *arg, const struct err *err);
+	void *arg;
+};
+
+struct monitor {
+	const struct monitor_spec *spec;
+	const char *conf_path;
+	struct loop *loop;
+	struct identities ids;
+	struct plan plan;
+	uint32_t number; /* of plan */
+	uint32_t last_number;
+	struct fed *roles;
+	struct supervisor *supervisor;
+	struct change *change;
+	struct ipc_link *parent;
+	struct ipc_server *ctl;
+	uint64_t started_ms;
+	bool was_ready, is_stopping;
+	int status;
+};
+
+/* plan.c */
+void plan_init(struct plan *p);
+/* What cfg needs: ports that before has are taken over, others are bound; certificates are read.
+ * Takes the reference to cfg either way. */
+int plan_make(struct monitor *m, struct plan *p, struct config *cfg, const struct plan *before,
+    struct err *err);
+void plan_clear(struct plan *p);
+void plan_move(struct plan *to, struct plan *from); /* from is empty then */
+/* Everything that a role needs of it, as the beginning of a change, and the question. */
+void plan_send(const struct plan *p, struct fed *role, uint32_t number);
+
+/* change.c */
+/* Prepares cfg (takes the reference) in all roles that run. ERR_BUSY while another one is on its
+ * way. Otherwise done comes, perhaps from inside. */
+int change_prepare(struct monitor *m, struct config *cfg,
+    void (*done)(void *arg, const struct err *err), void *arg, struct err *err);
+void change_commit(struct change *c, void (*done)(void *arg, const struct err *err), void *arg);
+void change_abort(struct change *c);
+/* What roles say and do. */
+void change_role_started(struct fed *role);
+void change_role_says(struct fed *role, const struct ipc_msg *msg);
+void change_role_gone(struct fed *role);
+
+/* monitor_ctl.c */
+int monitor_ctl_open(struct monitor *m, struct err *err);
+/* Loads the files and carries it through; the log tells how it ended. */
+void monitor_reload(struct monitor *m, const struct admin_request *rq);
+
+/* monitor.c */
+void monitor_fail(struct monitor *m, const struct err *err); /* at the first start: ends */
+
+#endif

@@ -1,0 +1,65 @@
+#include "common/daemon/process.h"
+
+#include "common/log/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define LINK_FD 3
+
+void process_settle(void)
+{
+	struct rlimit nofile;
+
+#ifndef MS_SANITIZED
+	/* The leak checker traces its own process. */
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	/* Under a parent that was killed nobody would start us again: end as if told to. */
+	if (getenv("MS_LINK"))
+		(void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+	umask(0007);
+	if (getrlimit(RLIMIT_NOFILE, &nofile) == 0) {
+		nofile.rlim_cur = nofile.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &nofile);
+	}
+	/* An arena a thread would keep memory that the others cannot use. */
+	(void)mallopt(M_ARENA_MAX, 2);
+}
+
+int process_link_fd(void)
+{
+	const char *fd = getenv("MS_LINK");
+
+	if (!fd || strcmp(fd, "3") != 0)
+		return -1;
+	unsetenv("MS_LINK");
+	return fcntl(LINK_FD, F_SETFD, FD_CLOEXEC) < 0 ? -1 : LINK_FD;
+}
+
+int process_make_run_folder(const struct config *cfg, const char *name, struct err *err)
+{
+	char path[CONFIG_PATH_MAX];
+
+	if (config_run_path(cfg, name, path, err) < 0)
+		return -1;
+	if (mkdir(path, 0700) == 0)
+		return chmod(path, 02711) == 0 ? 0 : err_errno(err, errno, "%s", path);
+	return errno == EEXIST ? 0 : err_errno(err, errno, "%s", path);
+}
+
+void process_apply_log_level(const struct config *cfg)
+{
+	enum log_level level;
+
+	if (log_level_parse(span_of(config_str(cfg, SET_LOG_LEVEL)), &level))
+		log_set_level(level);
+}

@@ -1,0 +1,15 @@
+/* imapd: the monitor of the IMAP server. */
+#include "common/daemon/monitor.h"
+
+#include "common/base/mem.h"
+#include "common/config/config.h"
+
+int main(int argc, char **argv)
+{
+	static const struct monitor_role roles[] = {
+	    {"imapd-worker", WHO_IMAP, 1u << ROLE_IMAP},
+	};
+	static const struct monitor_spec spec = {"imapd", roles, ARRAY_LEN(roles)};
+
+	return monitor_main(argc, argv, &spec);
+}

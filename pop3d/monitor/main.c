@@ -1,0 +1,15 @@
+/* pop3d: the monitor of the POP3 server. */
+#include "common/daemon/monitor.h"
+
+#include "common/base/mem.h"
+#include "common/config/config.h"
+
+int main(int argc, char **argv)
+{
+	static const struct monitor_role roles[] = {
+	    {"pop3d-worker", WHO_POP3, 1u << ROLE_POP3},
+	};
+	static const struct monitor_spec spec = {"pop3d", roles, ARRAY_LEN(roles)};
+
+	return monitor_main(argc, argv, &spec);
+}

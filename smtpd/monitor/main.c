@@ -1,0 +1,16 @@
+/* smtpd: the monitor of mail in and out. */
+#include "common/daemon/monitor.h"
+
+#include "common/base/mem.h"
+#include "common/config/config.h"
+
+int main(int argc, char **argv)
+{
+	static const struct monitor_role roles[] = {
+	    {"smtpd-local", WHO_LOCAL, 0},
+	    {"smtpd-receive", WHO_IN, 1u << ROLE_SMTP | 1u << ROLE_SUBMISSION},
+	};
+	static const struct monitor_spec spec = {"smtpd", roles, ARRAY_LEN(roles)};
+
+	return monitor_main(argc, argv, &spec);
+}
