@@ -220,7 +220,17 @@ install: all
 
 # What a system around the programs needs: units, users, folders, firewalls. For packages.
 SYSTEM := packaging/system
-.PHONY: install-system deb
+.PHONY: install-system install-sendmail deb
+# The commands that every mail server has; only one on a machine can.
+install-sendmail:
+	$(INSTALL) -d $(DESTDIR)$(prefix)/sbin $(DESTDIR)$(prefix)/lib $(DESTDIR)$(mandir)/man8
+	ln -sf ../bin/mailsteadctl $(DESTDIR)$(prefix)/sbin/sendmail
+	ln -sf ../sbin/sendmail $(DESTDIR)$(prefix)/lib/sendmail
+	ln -sf mailsteadctl $(DESTDIR)$(bindir)/mailq
+	ln -sf mailsteadctl $(DESTDIR)$(bindir)/newaliases
+	$(INSTALL) -m 644 $(SYSTEM)/sendmail.8 $(DESTDIR)$(mandir)/man8
+	ln -sf sendmail.8 $(DESTDIR)$(mandir)/man8/mailq.8
+	ln -sf sendmail.8 $(DESTDIR)$(mandir)/man8/newaliases.8
 install-system:
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(unitdir) $(SYSTEM)/*.service
 	$(INSTALL) -D -m 644 $(SYSTEM)/sysusers.conf $(DESTDIR)$(sysusersdir)/mailstead.conf

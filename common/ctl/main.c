@@ -1,4 +1,5 @@
 #include "common/ctl/ctl.h"
+#include "common/ctl/sendmail.h"
 
 #include "common/base/mem.h"
 
@@ -134,7 +135,7 @@ static int send_request(const struct options *o, int fd, struct span secret, str
 static int receive(
     int fd, struct records *r, struct strbuf *text, enum err_code *code, struct err *err)
 {
-	struct ipc_error end;
+	struct ipc_error end = {0};
 	struct ipc_msg msg;
 	struct strbuf buf;
 	int result;
@@ -239,10 +240,30 @@ static int config_verb(const struct options *o)
 	return 0;
 }
 
+/* The names under which other programs know the mail server's command. */
+static bool is_called(const char *argv0, const char *name)
+{
+	const char *slash = strrchr(argv0, '/');
+
+	return strcmp(slash ? slash + 1 : argv0, name) == 0;
+}
+
 int main(int argc, char **argv)
 {
+	static char queue_word[] = "queue", list_word[] = "list";
+	char *mailq[] = {argv[0], queue_word, list_word, NULL};
 	struct options o = {0};
 
+	if (argc < 1)
+		return usage();
+	if (is_called(argv[0], "sendmail"))
+		return ctl_sendmail(argc, argv);
+	if (is_called(argv[0], "newaliases"))
+		return 0; /* aliases stand in the accounts' database */
+	if (is_called(argv[0], "mailq")) {
+		argc = 3;
+		argv = mailq;
+	}
 	if (!parse_options(argc, argv, &o))
 		return usage();
 	if (word_is(&o, 0, "run"))

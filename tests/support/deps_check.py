@@ -12,7 +12,7 @@ ONLY = {
     "common/mail": ["base"],
     "common/config": ["base"],
     "common/db": ["base", "log", "event"],
-    "common/ctl": ["base", "log", "event", "ipc", "config", "daemon"],
+    "common/ctl": ["base", "log", "event", "mail", "ipc", "config", "daemon"],
     "webadmin": ["base", "ipc", "config"],
     "webadmin/server": ["base", "ipc", "config"],
 }
