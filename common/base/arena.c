@@ -78,7 +78,8 @@ void *arena_alloc(struct arena *a, size_t size)
 
 	if (size == 0)
 		size = 1;
-	if (size > a->max || a->used > a->max - size)
+	/* Rounding up what is at most PTRDIFF_MAX cannot wrap around. */
+	if (size > PTRDIFF_MAX || size > a->max || a->used > a->max - size)
 		return NULL;
 	size = (size + unit - 1) / unit * unit;
 	if (!block || block->size - block->used < size)

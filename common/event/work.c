@@ -119,6 +119,13 @@ void workers_free(struct workers *ws)
 	for (unsigned i = 0; i < ws->thread_count; i++)
 		pthread_join(ws->threads[i], NULL);
 	loop_take_posts(ws->loop);
+	/* What a done submitted just now has no thread any more: it runs here. */
+	for (struct list *it; (it = list_take_first(&ws->queue));) {
+		struct work *w = container_of(it, struct work, post.link);
+
+		w->run(w);
+		w->done(w);
+	}
 	pthread_cond_destroy(&ws->more);
 	pthread_mutex_destroy(&ws->lock);
 	mem_free(ws->threads);

@@ -18,7 +18,8 @@ struct workers;
 
 /* Threads named "name/0"...; stack of 256 KiB each; all signals blocked in them. */
 struct workers *workers_new(struct loop *loop, unsigned threads, const char *name);
-/* Finishes what runs and what waits; their done is called on the caller (the loop's thread). */
+/* Finishes what runs and what waits, also what a done submits meanwhile; done is called on the
+ * caller (the loop's thread). */
 void workers_free(struct workers *ws);
 void workers_submit(struct workers *ws, struct work *w); /* loop thread; first in, first out */
 size_t workers_waiting(const struct workers *ws);        /* submitted, not yet running */
