@@ -17,6 +17,7 @@ static void teardown(void)
 	strbuf_clear(&out);
 	if (peer >= 0)
 		close(peer);
+	loop_settle(); /* a conn that was closed waits for its peer's end */
 	loop_teardown();
 }
 

@@ -105,6 +105,7 @@ static void teardown(void)
 {
 	session_end(&server);
 	session_end(&client);
+	loop_settle(); /* a conn that was closed waits for its peer's end */
 	tls_context_unref(server_tls);
 	tls_context_unref(client_tls);
 	tls_context_unref(NULL);
