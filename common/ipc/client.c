@@ -35,6 +35,7 @@ struct ipc_client {
 	uint32_t next_id;
 	uint64_t backoff;
 	struct timer retry;
+	struct deferred flush; /* calls of one turn go out together */
 };
 
 static void call_free(struct ipc_call *k)
@@ -111,8 +112,10 @@ static void disconnected(struct ipc_client *c)
 	}
 }
 
-static void flush(struct ipc_client *c)
+static void flush(void *arg)
 {
+	struct ipc_client *c = arg;
+
 	if (c->is_connected && !frame_io_write(&c->io))
 		disconnected(c);
 }
@@ -201,6 +204,7 @@ struct ipc_client *ipc_client_new(struct loop *loop, const char *path)
 	c->backoff = BACKOFF_MIN_MS;
 	list_init(&c->calls);
 	timer_init(&c->retry, loop, connect_now, c);
+	c->flush = (struct deferred){.fn = flush, .arg = c};
 	connect_now(c);
 	return c;
 }
@@ -214,6 +218,7 @@ void ipc_client_free(struct ipc_client *c)
 	if (c->is_connected)
 		frame_io_clear(&c->io);
 	timer_clear(&c->retry);
+	deferred_cancel(&c->flush);
 	mem_free(c->path);
 	mem_free(c);
 }
@@ -240,9 +245,11 @@ struct ipc_call *ipc_call(struct ipc_client *c, uint16_t type, struct span body,
 	timer_init(&k->deadline, c->loop, on_call_deadline, k);
 	timer_set(&k->deadline, deadline_ms);
 	list_append(&c->calls, &k->link);
+	/* Not written here: a broken connection would take the frame away that an on_reply is
+	 * still reading. */
 	if (c->is_connected) {
 		call_send(k);
-		flush(c);
+		loop_defer(c->loop, &c->flush);
 	}
 	return k;
 }

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define PAUSE_MS 100
+
 struct peer_conn {
 	struct ipc_server *server;
 	struct ipc_peer peer;
@@ -23,6 +25,7 @@ struct ipc_server {
 	int fd;
 	char *path;
 	struct watch watch;
+	struct timer pause;
 	const struct ipc_server_ops *ops;
 	void *arg;
 	struct hash *peers; /* number -> peer_conn */
@@ -108,8 +111,14 @@ static void on_connection(void *arg, unsigned ready)
 	socklen_t len = sizeof(cred);
 	int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* No descriptor or memory left: rest, instead of being told so again and again. */
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+			watch_set(&s->watch, 0);
+			timer_set(&s->pause, PAUSE_MS);
+		}
 		return;
+	}
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0) {
 		close(fd);
 		return;
@@ -120,6 +129,13 @@ static void on_connection(void *arg, unsigned ready)
 	p->flush = (struct deferred){.fn = on_flush, .arg = p};
 	frame_io_init(&p->io, s->loop, fd, on_peer_ready, p);
 	hash_set(s->peers, number_key(&p->peer.number), p);
+}
+
+static void on_pause_over(void *arg)
+{
+	struct ipc_server *s = arg;
+
+	watch_set(&s->watch, WATCH_READ);
 }
 
 static int bind_path(const char *path, mode_t mode, struct err *err)
@@ -157,6 +173,7 @@ struct ipc_server *ipc_server_new(struct loop *loop, const char *path, mode_t mo
 	s->ops = ops;
 	s->arg = arg;
 	s->peers = hash_new();
+	timer_init(&s->pause, loop, on_pause_over, s);
 	watch_init(&s->watch, loop, fd, on_connection, s);
 	watch_set(&s->watch, WATCH_READ);
 	return s;
@@ -174,6 +191,7 @@ void ipc_server_free(struct ipc_server *s)
 	hash_each(s->peers, free_each, NULL);
 	hash_free(s->peers);
 	watch_clear(&s->watch);
+	timer_clear(&s->pause);
 	close(s->fd);
 	(void)unlink(s->path);
 	mem_free(s->path);
