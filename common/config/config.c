@@ -138,7 +138,7 @@ static size_t distance(struct span a, struct span b)
 	return row[b.n];
 }
 
-static int unknown_name(struct span name, struct err *err)
+int config_unknown_name(struct span name, struct err *err)
 {
 	const char *nearest = NULL;
 	size_t best = 4;
@@ -151,9 +151,9 @@ static int unknown_name(struct span name, struct err *err)
 			nearest = config_settings[i].name;
 		}
 	}
-	return err_set(err, ERR_INVALID, "%.*s: no such setting%s%s%s",
-	    name.n < 80 ? (int)name.n : 80, name.p, nearest ? ", did you mean " : "",
-	    nearest ? nearest : "", nearest ? "?" : "");
+	return err_set(err, ERR_INVALID, "found \"%.*s\", expected the name of a setting%s%s",
+	    name.n < 80 ? (int)name.n : 80, name.p, nearest ? ", perhaps " : "",
+	    nearest ? nearest : "");
 }
 
 /* --- building --------------------------------------------------------------------------------- */
@@ -224,13 +224,14 @@ static int apply_one(
 		return err_wrap(err, "%s:%u: %s", f->path, a->line, config_settings[id].name);
 	}
 	if (!config_split_listener(a->name, &name, &key)) {
-		unknown_name(a->name, err);
+		config_unknown_name(a->name, err);
 		return err_wrap(err, "%s:%u", f->path, a->line);
 	}
 	l = find_listener(c, name);
 	if (!l && c->listener_count == CONFIG_LISTENERS_MAX)
-		return err_set(err, ERR_LIMIT, "%s:%u: more than %d listeners", f->path, a->line,
-		    CONFIG_LISTENERS_MAX);
+		return err_set(err, ERR_LIMIT,
+		    "%s:%u: found listener \"%.*s\", expected at most %d listeners", f->path,
+		    a->line, (int)name.n, name.p, CONFIG_LISTENERS_MAX);
 	if (!l)
 		l = add_listener(c, name);
 	if (set_value(&l->values[key], &config_listener_keys[key], a->value, f, a->line, err) < 0)
@@ -275,7 +276,7 @@ static int check_clash(const struct listener *a, const struct listener *b, struc
 	if (!a->out.enabled || !b->out.enabled || a->out.port != b->out.port || !is_same)
 		return 0;
 	return err_set(err, ERR_INVALID,
-	    "%s:%u: listener.%s.port: port %u is listener %s's already",
+	    "%s:%u: listener.%s.port: found %u, expected a port that listener.%s has not taken",
 	    v->file ? v->file->path : "default", v->line, b->name, b->out.port, a->name);
 }
 

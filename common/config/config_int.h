@@ -89,5 +89,6 @@ int config_build(const char *main_path, struct span main_text, const char *setti
 /* "listener.NAME.KEY" -> its parts; false if it is not of this form. */
 bool config_split_listener(struct span name, struct span *listener, enum listener_key *key);
 const struct setting_def *config_find_setting(struct span name, enum setting *id);
+int config_unknown_name(struct span name, struct err *err); /* always -1; names the nearest */
 
 #endif

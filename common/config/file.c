@@ -69,10 +69,13 @@ static int unquote(struct span s, struct strbuf *out, struct err *err)
 		strbuf_add_chr(out, s.p[i]);
 	}
 	if (i >= s.n)
-		return err_set(err, ERR_INVALID, "the closing quote is missing");
+		return err_set(err, ERR_INVALID, "found %.*s, expected a closing quote",
+		    s.n < 60 ? (int)s.n : 60, s.p);
 	s = span_trim(span_from(s, i + 1));
 	if (s.n > 0 && s.p[0] != '#')
-		return err_set(err, ERR_INVALID, "text behind the closing quote");
+		return err_set(err, ERR_INVALID,
+		    "found \"%.*s\" behind the closing quote, expected the end of the line",
+		    s.n < 60 ? (int)s.n : 60, s.p);
 	return 0;
 }
 
@@ -105,8 +108,9 @@ static int add(
 	struct strbuf b;
 
 	if (before)
-		return err_set(err, ERR_INVALID, "%s:%u: %.*s is set again, first in line %u",
-		    f->path, line, name.n < 80 ? (int)name.n : 80, name.p, before->line);
+		return err_set(err, ERR_INVALID,
+		    "%s:%u: found \"%.*s\" again, expected it once (first in line %u)", f->path,
+		    line, name.n < 80 ? (int)name.n : 80, name.p, before->line);
 	strbuf_init(&b, CONFIG_FILE_MAX);
 	if (take_value(value, &b, err) < 0) {
 		strbuf_clear(&b);
@@ -131,14 +135,15 @@ int config_file_parse(struct config_file *f, const char *path, struct span text,
 	f->path = mem_strdup(path);
 	f->text = mem_strndup(text.p, text.n);
 	f->text_n = text.n;
-	if (span_chr(text, '\0') >= 0)
-		return err_set(err, ERR_INVALID, "%s: holds a NUL byte", path);
 	rest = span_make(f->text, f->text_n);
 	while (span_split(&rest, '\n', &line)) {
 		ssize_t eq = span_chr(line, '=');
 		struct span name = span_trim(eq < 0 ? line : span_sub(line, 0, (size_t)eq));
 
 		number++;
+		if (span_chr(line, '\0') >= 0)
+			return err_set(err, ERR_INVALID, "%s:%u: found a NUL byte, expected text",
+			    path, number);
 		if (name.n == 0 && eq < 0)
 			continue;
 		if (name.n > 0 && name.p[0] == '#')

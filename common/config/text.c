@@ -57,8 +57,7 @@ int config_check(struct span name, struct span value, struct err *err)
 	uint64_t number;
 
 	if (!d)
-		return err_set(err, ERR_INVALID, "%.*s: no such setting",
-		    name.n < 80 ? (int)name.n : 80, name.p);
+		return config_unknown_name(name, err);
 	if (config_value_parse(d, value, &number, err) < 0)
 		return err_wrap(err, "%.*s", (int)name.n, name.p);
 	return 0;

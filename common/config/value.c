@@ -3,6 +3,9 @@
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
 
+#include <arpa/inet.h>
+#include <stdio.h>
+
 /* Settings whose words are few. */
 static const struct {
 	const char *name;
@@ -115,10 +118,31 @@ static bool is_one_of(struct span s, struct span words)
 	return false;
 }
 
+static int bad_length(const struct setting_def *d, struct span s, struct err *err)
+{
+	char expected[80];
+
+	snprintf(expected, sizeof(expected), "%llu to %llu bytes, not %zu",
+	    (unsigned long long)d->min, (unsigned long long)d->max, s.n);
+	return unexpected(err, s, expected);
+}
+
+/* "*", or an address that a socket can be bound to. */
+static bool is_address(struct span s)
+{
+	unsigned char ip[16];
+	char text[65];
+
+	if (span_eq(s, SPAN("*")))
+		return true;
+	snprintf(text, sizeof(text), "%.*s", SPAN_FMT(s));
+	return inet_pton(AF_INET, text, ip) == 1 || inet_pton(AF_INET6, text, ip) == 1;
+}
+
 static int parse_text(const struct setting_def *d, struct span s, struct err *err)
 {
 	if (s.n < d->min || s.n > d->max)
-		return unexpected(err, s, "a shorter or longer text");
+		return bad_length(d, s, err);
 	for (size_t i = 0; i < s.n; i++)
 		if (ascii_is_ctl(s.p[i]))
 			return unexpected(err, s, "no control characters");
@@ -127,6 +151,11 @@ static int parse_text(const struct setting_def *d, struct span s, struct err *er
 	if (d->type == T_PATH && s.p[0] != '/')
 		return unexpected(err, s, "an absolute path");
 	if (d->type == T_HOST && !is_host(s))
+		return unexpected(err, s, "a host name");
+	/* Two keys of listeners; nothing else has these names. */
+	if (span_eq(span_of(d->name), SPAN("address")) && !is_address(s))
+		return unexpected(err, s, "an IPv4 or IPv6 address, or *");
+	if (span_eq(span_of(d->name), SPAN("hostname")) && s.n > 0 && !is_host(s))
 		return unexpected(err, s, "a host name");
 	if (d->type == T_WORD && !is_word(s))
 		return unexpected(err, s, "letters, digits, '-' and '_'");

@@ -52,15 +52,31 @@ static void add_bytes(struct strbuf *b, uint64_t n)
 	strbuf_addf(b, u == 0 ? "%.0f%c" : "%.1f%c", v, units[u]);
 }
 
-/* A value for people: what would move the cursor of a terminal becomes '?'. */
+/* C0 and C1 control characters: what a terminal obeys. */
+static bool is_control(uint32_t cp)
+{
+	return cp < 0x20 || (cp >= 0x7f && cp < 0xa0);
+}
+
+/* Text for people: control characters and what is no character become '?'. */
+static void add_text(struct strbuf *b, struct span s)
+{
+	while (s.n > 0) {
+		struct span before = s;
+		uint32_t cp;
+
+		if (!utf8_take(&s, &cp) || is_control(cp))
+			strbuf_add_chr(b, '?');
+		else
+			strbuf_add(b, span_sub(before, 0, before.n - s.n));
+	}
+}
+
 static void add_cell(struct strbuf *b, const struct ipc_value *v)
 {
 	switch (v->type) {
 	case IPC_TEXT:
-		for (size_t i = 0; i < v->text.n; i++)
-			strbuf_add_chr(b, ascii_is_ctl(v->text.p[i]) ? '?' : v->text.p[i]);
-		if (v->text.n == 0)
-			strbuf_add_chr(b, '-');
+		add_text(b, v->text.n > 0 ? v->text : SPAN("-"));
 		break;
 	case IPC_BOOL:
 		strbuf_add_str(b, v->number ? "yes" : "no");
@@ -187,7 +203,7 @@ void print_json_string(struct span s)
 			fputs("\\ufffd", stdout);
 		else if (cp == '"' || cp == '\\')
 			printf("\\%c", (char)cp);
-		else if (cp < 0x20 || cp == 0x7f)
+		else if (is_control(cp))
 			printf("\\u%04x", (unsigned)cp);
 		else
 			fwrite(before.p, 1, before.n - s.n, stdout);
