@@ -1,5 +1,6 @@
 /*
  * The rows of the queue. Keys begin with a kind:
+ *   a                the last qid that was given out
  *   e qid            entry
  *   b qid            body frame, if it is not a file
  *   r qid n          recipient
@@ -142,20 +143,27 @@ static int put_rcpt(struct db_txn *txn, const struct queue_rcpt *r, struct err *
 	return result;
 }
 
-/* Microseconds since 1970, and later than every id before. */
+/*
+ * Microseconds since 1970, and later than every id before, also of messages that are long gone:
+ * delivery takes an id that comes again (after a clock was set back) for one it has delivered.
+ */
 static int next_qid(struct db_txn *txn, uint64_t *qid, struct err *err)
 {
-	struct db_cursor c;
-	int found;
+	unsigned char raw[8];
+	struct err missing;
+	struct span last;
 
 	*qid = (uint64_t)clock_now_us();
-	if (db_cursor_open(txn, &c, SPAN("e"), err) < 0)
-		return -1;
-	found = db_last(&c, err);
-	if (found == 1 && c.key.n == 9 && be_get64(c.key.p + 1) >= *qid)
-		*qid = be_get64(c.key.p + 1) + 1;
-	db_cursor_close(&c);
-	return found < 0 ? -1 : 0;
+	if (db_get(txn, SPAN("a"), &last, &missing) == 0) {
+		if (last.n != sizeof(raw))
+			return err_set(err, ERR_CORRUPT, "the queue's last id");
+		if (be_get64(last.p) >= *qid)
+			*qid = be_get64(last.p) + 1;
+	} else if (missing.code != ERR_NOT_FOUND) {
+		return err_set(err, missing.code, "%s", missing.text);
+	}
+	be_put64(raw, *qid);
+	return db_put(txn, SPAN("a"), span_make(raw, sizeof(raw)), err);
 }
 
 int queue_add(struct db_txn *txn, struct queue_entry *e, struct queue_rcpt *rcpts, size_t count,
