@@ -160,7 +160,8 @@ static void start(void)
 	if (child == 0) {
 		dup2(ends[1], 2);
 		signal(SIGTERM, SIG_DFL);
-		exit(role_main(3, (char *[]){program, flag, conf, NULL}, &ops));
+		/* Not exit: sessions that were cut off are no leak. */
+		_exit(role_main(3, (char *[]){program, flag, conf, NULL}, &ops));
 	}
 	close(ends[1]);
 	output = ends[0];
