@@ -148,6 +148,12 @@ check-e2e: all
 asan:
 	$(MAKE) BUILD=build/asan SAN=address,undefined check-unit check-protocol
 
+# The threaded parts again, with the thread sanitizer.
+TSAN_TESTS := event log blob db db_rules intake ipc store_async store_mail store_model
+.PHONY: tsan
+tsan:
+	$(MAKE) BUILD=build/tsan SAN=thread UNIT="$(TSAN_TESTS:%=build/tsan/tests/test_%)" check-unit
+
 # --- checks of the source ----------------------------------------------------------------------
 SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 PRODUCT_C = $(shell find common smtpd imapd pop3d webadmin -name '*.c' 2>/dev/null)
