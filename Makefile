@@ -267,6 +267,7 @@ help:
 	@echo '  make clean         removes $$BUILD'
 	@echo 'Working on it:'
 	@echo '  make asan          unit and protocol tests with the address and undefined sanitizers'
+	@echo '  make tsan          the threaded unit tests with the thread sanitizer'
 	@echo '  make lint          source-check, cppcheck, tidy (clang-tidy), analyzer (gcc -fanalyzer)'
 	@echo '  make deps-check    who may include whom'
 	@echo '  make format        clang-format; format-check only looks'
