@@ -216,10 +216,8 @@ static const struct {
 	struct span name;
 	uint32_t flag;
 } system_flags[] = {
-    {SPAN_INIT("\\Seen"), FLAG_SEEN},
-    {SPAN_INIT("\\Answered"), FLAG_ANSWERED},
-    {SPAN_INIT("\\Flagged"), FLAG_FLAGGED},
-    {SPAN_INIT("\\Deleted"), FLAG_DELETED},
+    {SPAN_INIT("\\Seen"), FLAG_SEEN}, {SPAN_INIT("\\Answered"), FLAG_ANSWERED},
+    {SPAN_INIT("\\Flagged"), FLAG_FLAGGED}, {SPAN_INIT("\\Deleted"), FLAG_DELETED},
     {SPAN_INIT("\\Draft"), FLAG_DRAFT},
     {SPAN_INIT("\\Recent"), 0}, /* cannot be set; asking for it changes nothing */
 };
@@ -250,8 +248,8 @@ bool parse_flags_bare(struct parser *p, struct flag_list *out)
 {
 	struct span word;
 
-	*out = (struct flag_list){.keywords =
-				      arena_array(p->arena, FLAG_LIST_MAX, sizeof(struct span))};
+	*out = (struct flag_list){
+	    .keywords = arena_array(p->arena, FLAG_LIST_MAX, sizeof(struct span))};
 	if (!out->keywords)
 		return false;
 	do {

@@ -1,8 +1,8 @@
 /*
  * The words of an IMAP command (RFC 3501 section 9), taken off a span that holds the whole command:
  * literals stand in it as "{n}" CRLF and n bytes. Total, no recursion; every function gives false
- * and leaves the span where it was (or somewhere: the command is over then) when the input is not of
- * its form. Results point into the command, or into the arena where they had to be unquoted.
+ * and leaves the span where it was (or somewhere: the command is over then) when the input is not
+ * of its form. Results point into the command, or into the arena where they had to be unquoted.
  */
 #ifndef MS_IMAPD_PARSER_H
 #define MS_IMAPD_PARSER_H
@@ -23,9 +23,9 @@ bool parse_chr(struct parser *p, char c);
 bool parse_atom(struct parser *p, struct span *out);
 /* An atom that may hold what a command name, flag or section may not: up to SP, '(' or ')'. */
 bool parse_word(struct parser *p, struct span *out);
-bool parse_string(struct parser *p, struct span *out);  /* quoted or literal */
+bool parse_string(struct parser *p, struct span *out); /* quoted or literal */
 bool parse_astring(struct parser *p, struct span *out);
-bool parse_nstring(struct parser *p, struct span *out); /* NIL: out->p NULL */
+bool parse_nstring(struct parser *p, struct span *out);      /* NIL: out->p NULL */
 bool parse_list_mailbox(struct parser *p, struct span *out); /* astring with * and % */
 bool parse_number(struct parser *p, uint64_t max, uint64_t *out);
 bool parse_nz_number(struct parser *p, uint32_t *out);
