@@ -187,6 +187,17 @@ int store_object_cache_put(
 	return db_put(txn, db_key_span(&k), row, err);
 }
 
+int store_object_thread(
+    struct db_txn *txn, uint64_t account, uint64_t object, uint64_t *thread, struct err *err)
+{
+	struct object_row row;
+
+	if (object_get(txn, account, object, &row, err) < 0)
+		return -1;
+	*thread = row.thread;
+	return 0;
+}
+
 /* --- files ------------------------------------------------------------------------------------ */
 void file_key(struct db_key *k, const unsigned char id[BLOB_ID_LEN])
 {
