@@ -185,6 +185,9 @@ int store_object_cache(
     struct db_txn *txn, uint64_t account, uint64_t object, struct span *row, struct err *err);
 int store_object_cache_put(
     struct db_txn *txn, uint64_t account, uint64_t object, struct span row, struct err *err);
+/* What the object's thread is named by: the first object of the account with its Message-ID. */
+int store_object_thread(
+    struct db_txn *txn, uint64_t account, uint64_t object, uint64_t *thread, struct err *err);
 
 struct store_append {
 	uint32_t flags;
