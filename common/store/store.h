@@ -135,6 +135,11 @@ int store_mailbox_rename(
     struct db_txn *txn, uint64_t account, struct span from, struct span to, struct err *err);
 int store_mailbox_subscribe(
     struct db_txn *txn, uint64_t account, struct span name, bool on, struct err *err);
+/* Messages that nobody has been shown as \Recent; bytes of the messages with \Deleted. */
+int store_recent_count(struct db_txn *txn, uint64_t account, const struct store_mailbox *mb,
+    uint32_t *count, struct err *err);
+int store_deleted_bytes(struct db_txn *txn, uint64_t account, const struct store_mailbox *mb,
+    uint64_t *bytes, struct err *err);
 /* Subscriptions to names that do not exist are kept as well: listed by this one. */
 int store_subscription_list(struct db_txn *txn, uint64_t account,
     void (*fn)(void *arg, struct span name), void *arg, struct err *err);
@@ -174,6 +179,12 @@ int store_snapshot_load(struct db_txn *txn, uint64_t account, uint64_t mailbox,
     struct store_snapshot **out, struct err *err);
 struct store_snapshot *store_snapshot_ref(struct store_snapshot *s);
 void store_snapshot_unref(struct store_snapshot *s); /* NULL is fine; any thread */
+/*
+ * latest, and those messages of old that it has no more, in their places: for a session that may
+ * not be told yet that they went. A new reference to latest itself if there are none. Any thread.
+ */
+struct store_snapshot *store_snapshot_join(
+    const struct store_snapshot *old, struct store_snapshot *latest);
 /* Index of the first message with a UID >= uid (count if none). */
 size_t store_snapshot_search(const struct store_snapshot *s, uint32_t uid);
 
