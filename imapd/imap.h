@@ -69,6 +69,7 @@ struct view {
 	struct mbox *mbox;
 	struct store_snapshot
 	    *snap; /* as the client was told; sequence number i + 1 is messages[i] */
+	struct store_snapshot *base; /* snap is this one and messages that went untold; or NULL */
 	bool is_read_only;
 	struct uidset recent; /* these are \Recent here */
 	size_t recent_told;
@@ -230,8 +231,9 @@ bool mbox_is_current(const struct mbox *m);
  * when that failed: is_gone, or err. */
 void mbox_refresh(struct mbox *m, struct refresh *r, void (*done)(struct refresh *r));
 void mbox_changed(struct imapd *p, const struct store_change *c);
-void mbox_release(struct mbox *m); /* frees it if no view and no load is left */
-void mboxes_free(struct imapd *p); /* when the store is closed */
+void mbox_keep_recent(struct mbox *m); /* writes down what sessions have shown as \Recent */
+void mbox_release(struct mbox *m);     /* frees it if no view and no load is left */
+void mboxes_free(struct imapd *p);     /* when the store is closed */
 void refresh_cancel(struct refresh *r);
 
 /* --- view.c: what a session knows of its mailbox ---------------------------------------------- */
@@ -249,6 +251,7 @@ void write_flags_list(
     struct session *s, const struct store_snapshot *snap); /* FLAGS, PERMANENTFLAGS */
 bool message_is_recent(const struct view *v, const struct store_message *m);
 size_t view_recent_count(const struct view *v);
+void view_claim_recent(struct view *v); /* of messages that came to snap */
 /* Sequence set -> UIDs of the view, sorted; out is initialised, and the caller's either way. False:
  * a sequence number that is not there (BAD). UIDs that are not in the view may stand inside of a
  * range, but none beyond its last message. */
@@ -316,6 +319,10 @@ void cmd_status(struct session *s, struct parser *p);
 void cmd_list(struct session *s, struct parser *p);
 void cmd_lsub(struct session *s, struct parser *p);
 void cmd_append(struct session *s, struct parser *p);
+void cmd_replace(struct session *s, struct parser *p);
+void cmd_getquota(struct session *s, struct parser *p);
+void cmd_getquotaroot(struct session *s, struct parser *p);
+void cmd_setquota(struct session *s, struct parser *p);
 void cmd_check(struct session *s, struct parser *p);
 void cmd_expunge(struct session *s, struct parser *p);
 void cmd_uid_expunge(struct session *s, struct parser *p);

@@ -118,3 +118,53 @@ size_t store_snapshot_search(const struct store_snapshot *s, uint32_t uid)
 	}
 	return low;
 }
+
+/* How many messages of old latest has no more. */
+static size_t count_missing(const struct store_snapshot *old, const struct store_snapshot *latest)
+{
+	size_t n = 0, j = 0;
+
+	for (size_t i = 0; i < old->count; i++) {
+		while (j < latest->count && latest->messages[j].uid < old->messages[i].uid)
+			j++;
+		if (j == latest->count || latest->messages[j].uid != old->messages[i].uid)
+			n++;
+	}
+	return n;
+}
+
+struct store_snapshot *store_snapshot_join(
+    const struct store_snapshot *old, struct store_snapshot *latest)
+{
+	size_t missing = count_missing(old, latest);
+	struct snapshot_box *box;
+	struct store_snapshot *s;
+	size_t i = 0, j = 0;
+
+	if (missing == 0)
+		return store_snapshot_ref(latest);
+	box = mem_zalloc(sizeof(*box));
+	atomic_init(&box->refs, 1);
+	s = &box->s;
+	*s = *latest;
+	s->keywords = NULL;
+	if (s->keyword_count)
+		s->keywords =
+		    mem_dup(latest->keywords, s->keyword_count * sizeof(latest->keywords[0]));
+	s->count = latest->count + missing;
+	s->messages = mem_array(s->count, sizeof(*s->messages));
+	for (size_t n = 0; n < s->count; n++) {
+		const struct store_message *a = i < old->count ? &old->messages[i] : NULL;
+		const struct store_message *b = j < latest->count ? &latest->messages[j] : NULL;
+
+		if (b && (!a || b->uid <= a->uid)) {
+			i += a && a->uid == b->uid;
+			j++;
+			s->messages[n] = *b;
+		} else if (a) {
+			i++;
+			s->messages[n] = *a;
+		}
+	}
+	return s;
+}

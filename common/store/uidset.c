@@ -101,6 +101,24 @@ bool uidset_has(const struct uidset *s, uint32_t uid)
 	return false;
 }
 
+void uidset_intersect(struct uidset *out, const struct uidset *a, const struct uidset *b)
+{
+	size_t i = 0, j = 0;
+
+	while (i < a->n && j < b->n) {
+		const struct uid_range x = a->r[i], y = b->r[j];
+		uint32_t first = x.first > y.first ? x.first : y.first;
+		uint32_t last = x.last < y.last ? x.last : y.last;
+
+		if (first <= last)
+			uidset_add_range(out, first, last);
+		if (x.last < y.last)
+			i++;
+		else
+			j++;
+	}
+}
+
 uint64_t uidset_count(const struct uidset *s)
 {
 	uint64_t count = 0;

@@ -27,6 +27,8 @@ bool uidset_add(struct uidset *s, uint32_t uid);
 bool uidset_add_range(struct uidset *s, uint32_t first, uint32_t last);
 void uidset_sort(struct uidset *s); /* sorts and merges; after out-of-order adds */
 bool uidset_has(const struct uidset *s, uint32_t uid);
+/* What is in both of two sorted sets, added to out. */
+void uidset_intersect(struct uidset *out, const struct uidset *a, const struct uidset *b);
 uint64_t uidset_count(const struct uidset *s);
 void uidset_format(struct strbuf *out, const struct uidset *s); /* "1:3,5", RFC 3501 form */
 
