@@ -46,6 +46,11 @@ static const struct command commands[] = {
     {SPAN_INIT("GETQUOTA"), LOGGED_IN, cmd_getquota},
     {SPAN_INIT("GETQUOTAROOT"), LOGGED_IN, cmd_getquotaroot},
     {SPAN_INIT("SETQUOTA"), LOGGED_IN, cmd_setquota},
+    {SPAN_INIT("REPLACE"), IN_SELECTED, cmd_replace},
+    {SPAN_INIT("REPLACE"), IN_SELECTED | UID, cmd_replace},
+    {SPAN_INIT("GETQUOTA"), LOGGED_IN, cmd_getquota},
+    {SPAN_INIT("GETQUOTAROOT"), LOGGED_IN, cmd_getquotaroot},
+    {SPAN_INIT("SETQUOTA"), LOGGED_IN, cmd_setquota},
     {SPAN_INIT("CHECK"), IN_SELECTED | NO_ARGUMENT, cmd_check},
     {SPAN_INIT("CLOSE"), IN_SELECTED | NO_ARGUMENT, cmd_close},
     {SPAN_INIT("UNSELECT"), IN_SELECTED | NO_ARGUMENT, cmd_unselect},
@@ -59,8 +64,6 @@ static const struct command commands[] = {
     {SPAN_INIT("COPY"), IN_SELECTED | UID, cmd_uid_copy},
     {SPAN_INIT("MOVE"), IN_SELECTED, cmd_move},
     {SPAN_INIT("MOVE"), IN_SELECTED | UID, cmd_uid_move},
-    {SPAN_INIT("SEARCH"), IN_SELECTED, cmd_search},
-    {SPAN_INIT("SEARCH"), IN_SELECTED | UID, cmd_uid_search},
 };
 
 static const struct command *command_find(struct span name, bool is_uid)
@@ -113,12 +116,13 @@ bool command_is_append(struct session *s)
 	if (s->state == NOT_AUTHENTICATED || !command_tag(s, strbuf_span(&s->line), &p.in) ||
 	    !take_name(&p, &name, &is_uid) || !parse_sp(&p))
 		return false;
-	is_replace = s->state == SELECTED && span_ieq(name, SPAN("REPLACE"));
+	is_replace = span_ieq(name, SPAN("REPLACE"));
+	if (!is_replace && (is_uid || !span_ieq(name, SPAN("APPEND"))))
+		return false;
 	if (is_replace && (!parse_sequence(&p, &seq) || !parse_sp(&p)))
 		return false;
 	/* The name of the mailbox may be a literal of its own. */
-	return (is_replace || (!is_uid && span_ieq(name, SPAN("APPEND")))) &&
-	       parse_astring(&p, &mailbox);
+	return parse_astring(&p, &mailbox);
 }
 
 static const char *wrong_state(const struct session *s, const struct command *c)
