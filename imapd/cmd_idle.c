@@ -4,8 +4,9 @@
 #include "imapd/imap.h"
 
 #define LOOK_MS 30000
-#define STILL_HERE_MS 120000 /* address translators forget a silent connection after some minutes  \
-			      */
+#define STILL_HERE_MS                                                                              \
+	120000 /* address translators forget a silent connection after some minutes                \
+		*/
 
 static void idle_refreshed(struct refresh *r);
 
