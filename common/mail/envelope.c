@@ -3,7 +3,7 @@
 #include "common/mail/address.h"
 #include "common/mail/imapstr.h"
 
-enum { DATE, SUBJECT, FROM, SENDER, REPLY_TO, TO, CC, BCC, IN_REPLY_TO, MESSAGE_ID, ITEMS };
+#define ITEMS MAIL_ENVELOPE_ITEMS
 
 static const struct span names[ITEMS] = {SPAN_INIT("date"), SPAN_INIT("subject"), SPAN_INIT("from"),
     SPAN_INIT("sender"), SPAN_INIT("reply-to"), SPAN_INIT("to"), SPAN_INIT("cc"), SPAN_INIT("bcc"),
@@ -76,17 +76,18 @@ static void write_text(struct strbuf *out, struct span value)
 static void write_item(struct strbuf *out, struct span header, const struct span *values, int i)
 {
 	switch (i) {
-	case FROM:
-	case SENDER:
-	case REPLY_TO:
+	case MAIL_ENVELOPE_FROM:
+	case MAIL_ENVELOPE_SENDER:
+	case MAIL_ENVELOPE_REPLY_TO:
 		if (values[i].p && write_list(out, header, i, &values[i]))
 			return;
-		if (i != FROM && values[FROM].p && write_list(out, header, i, &values[FROM]))
+		if (i != MAIL_ENVELOPE_FROM && values[MAIL_ENVELOPE_FROM].p &&
+		    write_list(out, header, i, &values[MAIL_ENVELOPE_FROM]))
 			return;
 		break;
-	case TO:
-	case CC:
-	case BCC:
+	case MAIL_ENVELOPE_TO:
+	case MAIL_ENVELOPE_CC:
+	case MAIL_ENVELOPE_BCC:
 		if (values[i].p && write_list(out, header, i, NULL))
 			return;
 		break;
@@ -122,6 +123,57 @@ bool mail_envelope_write_empty(struct strbuf *out)
 	return mail_envelope_write(out, span_of(""));
 }
 
+/* A string, NIL or a whole parenthesised list. */
+static bool take_item(struct span *in, struct span *out)
+{
+	struct span rest = *in, text;
+	size_t depth = 0;
+
+	do {
+		if (span_take_chr(&rest, '('))
+			depth++;
+		else if (depth && span_take_chr(&rest, ')'))
+			depth--;
+		else if (!(depth && span_take_chr(&rest, ' ')) &&
+			 !mail_take_nstring(&rest, NULL, &text))
+			return false;
+	} while (depth > 0 && rest.n > 0);
+	if (depth > 0)
+		return false;
+	*out = span_sub(*in, 0, in->n - rest.n);
+	*in = rest;
+	return true;
+}
+
+bool mail_envelope_items(struct span text, struct span items[MAIL_ENVELOPE_ITEMS])
+{
+	if (!span_take_chr(&text, '('))
+		return false;
+	for (int i = 0; i < ITEMS; i++)
+		if ((i && !span_take_chr(&text, ' ')) || !take_item(&text, &items[i]))
+			return false;
+	return span_take_chr(&text, ')') && text.n == 0;
+}
+
+bool mail_envelope_address(
+    struct span *item, struct strbuf *scratch, struct mail_envelope_address *out)
+{
+	struct span *const parts[4] = {&out->name, &out->route, &out->local, &out->domain};
+
+	/* The list's own parenthesis, before the first. */
+	if (span_starts(*item, SPAN("((")))
+		span_take_chr(item, '(');
+	if (!span_take_chr(item, '('))
+		return false;
+	/* Room for all at once, so that nothing moves. */
+	if (!strbuf_room(scratch, item->n))
+		return false;
+	for (int i = 0; i < 4; i++)
+		if ((i && !span_take_chr(item, ' ')) || !mail_take_nstring(item, scratch, parts[i]))
+			return false;
+	return span_take_chr(item, ')');
+}
+
 bool mail_msgid_next(struct span *value, struct span *id)
 {
 	size_t open = SIZE_MAX, i;
@@ -147,7 +199,8 @@ struct span mail_msgid_of(struct span header)
 	struct mail_field f;
 	struct span id;
 
-	if (mail_header_find(header, names[MESSAGE_ID], &f) && mail_msgid_next(&f.value, &id))
+	if (mail_header_find(header, names[MAIL_ENVELOPE_MESSAGE_ID], &f) &&
+	    mail_msgid_next(&f.value, &id))
 		return id;
 	return span_of("");
 }

@@ -61,3 +61,53 @@ bool mail_write_astring(struct strbuf *out, struct span s)
 	}
 	return is_atom ? strbuf_add(out, s) : mail_write_string(out, s);
 }
+
+/* In: behind the opening quote. */
+static bool take_quoted(struct span *in, struct strbuf *scratch, struct span *out)
+{
+	size_t n = 0, start = scratch ? scratch->n : 0;
+	bool is_escaped = false;
+	struct span raw;
+
+	while (n < in->n && in->p[n] != '"') {
+		if (in->p[n] == '\\') {
+			is_escaped = true;
+			n++;
+		}
+		n++;
+	}
+	if (n >= in->n)
+		return false;
+	raw = span_sub(*in, 0, n);
+	*in = span_from(*in, n + 1);
+	*out = raw;
+	if (!is_escaped || !scratch)
+		return true;
+	for (size_t i = 0; i < raw.n; i++) {
+		i += raw.p[i] == '\\';
+		strbuf_add_chr(scratch, raw.p[i]);
+	}
+	*out = span_from(strbuf_span(scratch), start);
+	return !scratch->failed;
+}
+
+bool mail_take_nstring(struct span *in, struct strbuf *scratch, struct span *out)
+{
+	struct span rest = *in;
+	uint64_t n;
+
+	if (span_take_iword(&rest, SPAN("NIL"))) {
+		*out = (struct span){NULL, 0};
+	} else if (span_take_chr(&rest, '"')) {
+		if (!take_quoted(&rest, scratch, out))
+			return false;
+	} else {
+		if (!span_take_chr(&rest, '{') || !span_take_u64(&rest, SIZE_MAX, &n) ||
+		    !span_take_iword(&rest, SPAN("}\r\n")) || n > rest.n)
+			return false;
+		*out = span_sub(rest, 0, (size_t)n);
+		rest = span_from(rest, (size_t)n);
+	}
+	*in = rest;
+	return true;
+}

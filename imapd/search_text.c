@@ -1,0 +1,299 @@
+/* Text in headers and bodies: decoded, in UTF-8, folded. */
+#include "common/base/mem.h"
+#include "common/mail/words.h"
+#include "imapd/search.h"
+
+#include <string.h>
+
+#define COST_BYTES 200 /* bytes that cost as much as a message of the snapshot */
+#define PIECE (64 * 1024)
+
+static bool contains(struct span hay, struct span needle)
+{
+	return memmem(hay.p, hay.n, needle.p, needle.n) != NULL;
+}
+
+static bool is_plain(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if ((unsigned char)s.p[i] >= 0x80 || s.p[i] == '\r' || s.p[i] == '\n' ||
+		    s.p[i] == '\0' || (s.p[i] == '=' && i + 1 < s.n && s.p[i + 1] == '?'))
+			return false;
+	return true;
+}
+
+/* A header value as it is searched, in st->folded. */
+static void fold_value(struct search_state *st, struct span value)
+{
+	strbuf_reset(&st->folded);
+	if (is_plain(value)) {
+		char *room = strbuf_room(&st->folded, value.n);
+
+		for (size_t i = 0; room && i < value.n; i++)
+			room[i] = ascii_lower(value.p[i]);
+		if (room)
+			strbuf_added(&st->folded, value.n);
+		return;
+	}
+	strbuf_reset(&st->utf8);
+	mail_words_decode(&st->utf8, value);
+	mail_casefold(&st->folded, strbuf_span(&st->utf8));
+}
+
+bool search_value(struct search_state *st, struct span value, struct span text)
+{
+	if (text.n == 0)
+		return true;
+	fold_value(st, value);
+	return contains(strbuf_span(&st->folded), text);
+}
+
+/* --- headers ------------------------------------------------------------------------------------
+ */
+static bool is_needed(const struct search_state *st, size_t i, enum search_op op)
+{
+	return st->needed[i] && st->program->keys[i].op == op;
+}
+
+static bool any_needed(const struct search_state *st, enum search_op first, enum search_op last)
+{
+	for (size_t i = 0; i < st->program->count; i++)
+		if (st->needed[i] && st->program->keys[i].op >= first &&
+		    st->program->keys[i].op <= last)
+			return true;
+	return false;
+}
+
+/* The message's header, as much of it as fields are looked for in. */
+static int read_header(struct search_state *st, struct span *out, struct err *err)
+{
+	struct message *m = &st->m;
+	uint64_t n = m->size < MAIL_HEADER_MAX ? m->size : MAIL_HEADER_MAX, got;
+	int rc = message_open(m, err);
+
+	if (rc != 0)
+		return rc;
+	if (m->has_bytes) {
+		*out = strbuf_span(&m->bytes);
+	} else {
+		strbuf_reset(&st->raw);
+		if (message_read(m, 0, n, &st->raw, &got, err) < 0)
+			return -1;
+		*out = strbuf_span(&st->raw);
+	}
+	st->cost += out->n / COST_BYTES;
+	return 0;
+}
+
+static void match_field(struct search_state *st, const struct mail_field *f)
+{
+	bool is_folded = false;
+
+	for (size_t i = 0; i < st->program->count; i++) {
+		struct search_key *k = &st->program->keys[i];
+
+		if (!is_needed(st, i, SEARCH_HEADER) || st->answers[i] == SEARCH_TRUE ||
+		    !span_ieq(f->name, k->name))
+			continue;
+		if (k->text.n > 0 && !is_folded) {
+			fold_value(st, f->value);
+			is_folded = true;
+		}
+		if (k->text.n == 0 || contains(strbuf_span(&st->folded), k->text))
+			st->answers[i] = SEARCH_TRUE;
+	}
+}
+
+int search_headers(struct search_state *st, struct err *err)
+{
+	struct mail_header h;
+	struct mail_field f;
+	struct span header;
+	int rc;
+
+	if (!any_needed(st, SEARCH_HEADER, SEARCH_HEADER))
+		return 0;
+	rc = read_header(st, &header, err);
+	if (rc != 0)
+		return rc;
+	for (size_t i = 0; i < st->program->count; i++)
+		if (is_needed(st, i, SEARCH_HEADER))
+			st->answers[i] = SEARCH_FALSE;
+	mail_header_init(&h, header);
+	while (mail_header_next(&h, &f))
+		if (f.name.n > 0)
+			match_field(st, &f);
+	return 0;
+}
+
+/* --- bodies --------------------------------------------------------------------------------------
+ */
+/* Folded text for every matcher that wants it; is_header: of the message's own header. */
+static void feed(struct search_state *st, struct span folded, bool is_header)
+{
+	for (size_t i = 0; i < st->program->count; i++) {
+		struct search_key *k = &st->program->keys[i];
+
+		if (k->matcher && st->needed[i] && !k->is_found &&
+		    (k->op == SEARCH_TEXT || !is_header))
+			k->is_found = mail_matcher_feed(k->matcher, folded);
+	}
+}
+
+/* A text begins: nothing matches across. */
+static void restart(struct search_state *st)
+{
+	for (size_t i = 0; i < st->program->count; i++)
+		if (st->program->keys[i].matcher)
+			mail_matcher_reset(st->program->keys[i].matcher);
+}
+
+static bool all_found(const struct search_state *st)
+{
+	for (size_t i = 0; i < st->program->count; i++)
+		if (st->program->keys[i].matcher && st->needed[i] && !st->program->keys[i].is_found)
+			return false;
+	return true;
+}
+
+static void feed_header(struct search_state *st, struct span header, bool is_own)
+{
+	struct mail_header h;
+	struct mail_field f;
+
+	mail_header_init(&h, header);
+	while (mail_header_next(&h, &f)) {
+		restart(st);
+		fold_value(st, f.name);
+		feed(st, strbuf_span(&st->folded), is_own);
+		feed(st, SPAN(": "), is_own);
+		fold_value(st, f.value);
+		feed(st, strbuf_span(&st->folded), is_own);
+	}
+}
+
+/* Bytes of a text part. */
+static void feed_body(struct search_state *st, struct span bytes, bool is_last)
+{
+	struct search_body *b = &st->body;
+
+	strbuf_reset(&st->decoded);
+	strbuf_reset(&st->utf8);
+	strbuf_reset(&st->folded);
+	mail_decoder_feed(&b->decoder, &st->decoded, bytes);
+	if (is_last)
+		mail_decoder_finish(&b->decoder, &st->decoded);
+	mail_charset_feed(b->charset, &st->utf8, strbuf_span(&st->decoded));
+	if (is_last)
+		mail_charset_finish(b->charset, &st->utf8);
+	mail_casefold(&st->folded, strbuf_span(&st->utf8));
+	feed(st, strbuf_span(&st->folded), false);
+}
+
+void search_body_end(struct search_state *st)
+{
+	mail_charset_close(st->body.charset);
+	st->body = (struct search_body){0};
+}
+
+/* 0: all of part is done; 1 more to do; -1. */
+static int search_leaf(struct search_state *st, const struct mime_part *part, struct err *err)
+{
+	struct search_body *b = &st->body;
+
+	if (!b->in_part) {
+		b->in_part = true;
+		b->at = part->body_at;
+		b->left = part->body_size;
+		mail_decoder_init(&b->decoder, mail_encoding_of(part->encoding));
+		mail_charset_close(b->charset);
+		b->charset = mail_charset_open(mime_param_get(st->m.tree, part, SPAN("charset")));
+		restart(st);
+	}
+	while (b->left > 0) {
+		uint64_t got, n = b->left < PIECE ? b->left : PIECE;
+
+		strbuf_reset(&st->raw);
+		if (message_read(&st->m, b->at, n, &st->raw, &got, err) < 0)
+			return -1;
+		if (got == 0)
+			return 1;
+		b->at += got;
+		b->left -= got;
+		st->cost += got / COST_BYTES;
+		feed_body(st, strbuf_span(&st->raw), b->left == 0);
+		if (!st->m.has_bytes && b->left > 0)
+			return 1;
+	}
+	b->in_part = false;
+	return 0;
+}
+
+/* The header of a part inside, or of the message itself. */
+static int search_part_header(
+    struct search_state *st, const struct mime_part *part, struct err *err)
+{
+	struct message *m = &st->m;
+	uint64_t got, n = part->header_size < MAIL_HEADER_MAX ? part->header_size : MAIL_HEADER_MAX;
+	bool is_own = part == m->tree->parts;
+	struct span header;
+
+	if (n == 0)
+		return 0;
+	if (m->has_bytes) {
+		header = span_sub(strbuf_span(&m->bytes), (size_t)part->header_at, (size_t)n);
+	} else {
+		strbuf_reset(&st->raw);
+		if (message_read(m, part->header_at, n, &st->raw, &got, err) < 0)
+			return -1;
+		if (got == 0)
+			return 1;
+		header = strbuf_span(&st->raw);
+	}
+	feed_header(st, header, is_own);
+	return 0;
+}
+
+static int search_part(struct search_state *st, const struct mime_part *part, struct err *err)
+{
+	int rc;
+
+	if (!st->body.in_part) {
+		rc = search_part_header(st, part, err);
+		if (rc != 0)
+			return rc;
+	}
+	/* What is not looked into is text at best; so are all its parts. */
+	if (!(part->flags & MIME_TEXT))
+		return 0;
+	return search_leaf(st, part, err);
+}
+
+int search_bodies(struct search_state *st, struct err *err)
+{
+	struct search_body *b = &st->body;
+	struct search_key *keys = st->program->keys;
+	int rc;
+
+	if (!b->is_active) {
+		for (size_t i = 0; i < st->program->count; i++)
+			keys[i].is_found = false;
+		b->is_active = true;
+	}
+	rc = message_tree(&st->m, err);
+	if (rc == 0)
+		rc = message_open(&st->m, err);
+	for (; rc == 0 && b->part < st->m.tree->count && !all_found(st); b->part++) {
+		rc = search_part(st, &st->m.tree->parts[b->part], err);
+		if (rc != 0)
+			return rc;
+	}
+	if (rc != 0)
+		return rc;
+	/* An empty text is in every message. */
+	for (size_t i = 0; i < st->program->count; i++)
+		if (st->needed[i] && keys[i].op >= SEARCH_BODY)
+			st->answers[i] = !keys[i].matcher || keys[i].is_found;
+	search_body_end(st);
+	return 0;
+}
