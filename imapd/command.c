@@ -58,12 +58,16 @@ static const struct command commands[] = {
     {SPAN_INIT("EXPUNGE"), IN_SELECTED | UID, cmd_uid_expunge},
     {SPAN_INIT("FETCH"), IN_SELECTED, cmd_fetch},
     {SPAN_INIT("FETCH"), IN_SELECTED | UID, cmd_uid_fetch},
+    {SPAN_INIT("SEARCH"), IN_SELECTED, cmd_search},
+    {SPAN_INIT("SEARCH"), IN_SELECTED | UID, cmd_uid_search},
     {SPAN_INIT("STORE"), IN_SELECTED, cmd_store},
     {SPAN_INIT("STORE"), IN_SELECTED | UID, cmd_uid_store},
     {SPAN_INIT("COPY"), IN_SELECTED, cmd_copy},
     {SPAN_INIT("COPY"), IN_SELECTED | UID, cmd_uid_copy},
     {SPAN_INIT("MOVE"), IN_SELECTED, cmd_move},
     {SPAN_INIT("MOVE"), IN_SELECTED | UID, cmd_uid_move},
+    {SPAN_INIT("SEARCH"), IN_SELECTED, cmd_search},
+    {SPAN_INIT("SEARCH"), IN_SELECTED | UID, cmd_uid_search},
 };
 
 static const struct command *command_find(struct span name, bool is_uid)
