@@ -1,6 +1,7 @@
 /* SELECT and EXAMINE with CONDSTORE and QRESYNC (RFC 7162), CLOSE, UNSELECT (RFC 3691). */
 #include "common/base/mem.h"
 #include "imapd/imap.h"
+#include "imapd/mailbox.h"
 
 #define LINES_A_LOOK 64
 
@@ -237,10 +238,11 @@ static void selected(struct session *s)
 	    is_read_only ? "Examined" : "Selected");
 }
 
-static void write_mailbox(struct session *s)
+static void tell_mailbox(struct session *s)
 {
 	const struct store_snapshot *snap = s->view->snap;
 	size_t unseen = 0;
+	struct strbuf id;
 
 	while (unseen < snap->count && (snap->messages[unseen].flags & FLAG_SEEN))
 		unseen++;
@@ -252,6 +254,10 @@ static void write_mailbox(struct session *s)
 	untagged(s, "OK [UIDVALIDITY %u] UIDs valid", snap->uidvalidity);
 	untagged(s, "OK [UIDNEXT %u] Predicted next UID", snap->uidnext);
 	untagged(s, "OK [HIGHESTMODSEQ %llu] Highest", (unsigned long long)snap->highestmodseq);
+	strbuf_init(&id, 64);
+	write_mailbox_id(&id, snap->mailbox);
+	untagged(s, "OK [MAILBOXID (%s)] The mailbox's id", id.p);
+	strbuf_clear(&id);
 }
 
 static void opened(struct session *s)
@@ -270,7 +276,7 @@ static void opened(struct session *s)
 	if (sel->wants_condstore)
 		session_enable_condstore(s);
 	view_open(s, m, sel->is_read_only);
-	write_mailbox(s);
+	tell_mailbox(s);
 	if (sel->q.is_set && sel->q.uidvalidity == s->view->snap->uidvalidity &&
 	    sel->q.modseq < s->view->snap->highestmodseq) {
 		sel->task.read = vanished_read;

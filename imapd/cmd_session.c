@@ -15,7 +15,13 @@ void write_capabilities(struct session *s, struct strbuf *b)
 		    b, session_may_login(s) ? " AUTH=PLAIN AUTH=LOGIN" : " LOGINDISABLED");
 		return;
 	}
-	strbuf_add_str(b, " ENABLE IDLE NAMESPACE UNSELECT CHILDREN");
+	strbuf_add_str(b,
+	    " ENABLE IDLE NAMESPACE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE LIST-EXTENDED"
+	    " LIST-STATUS STATUS=SIZE UIDPLUS MOVE MULTIAPPEND REPLACE CONDSTORE QRESYNC"
+	    " BINARY ESEARCH SEARCHRES WITHIN"
+	    " PREVIEW SAVEDATE OBJECTID QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE");
+	strbuf_addf(
+	    b, " APPENDLIMIT=%llu", (unsigned long long)config_u64(s->cfg, SET_SMTP_MESSAGE_MAX));
 }
 
 void cmd_capability(struct session *s, struct parser *p)
