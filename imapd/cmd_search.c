@@ -8,6 +8,7 @@
 #define RETURN_MAX 2u
 #define RETURN_ALL 4u
 #define RETURN_COUNT 8u
+#define RETURN_SAVE 16u /* RFC 5182 */
 
 struct search {
 	struct searching x;
@@ -101,12 +102,38 @@ static void tell_more(struct session *s)
 	end(c);
 }
 
+/* "$" becomes what was found; with MIN or MAX and nothing more, only that (RFC 5182 2.4). */
+static void save(struct search *c)
+{
+	struct uidset *saved = &c->x.task.session->view->saved;
+	const struct store_message *m = c->x.snap->messages;
+	bool is_all =
+	    (c->returns & (RETURN_ALL | RETURN_COUNT)) || !(c->returns & (RETURN_MIN | RETURN_MAX));
+
+	uidset_clear(saved);
+	if (c->x.failed || c->x.count == 0)
+		return;
+	if (!is_all && (c->returns & RETURN_MIN))
+		uidset_add(saved, m[c->x.first].uid);
+	if (!is_all && (c->returns & RETURN_MAX))
+		uidset_add(saved, m[c->x.last].uid);
+	for (size_t i = c->x.first; is_all && i <= c->x.last; i++)
+		if (searching_is_hit(&c->x, i))
+			uidset_add(saved, m[i].uid);
+}
+
 static void found(struct searching *x)
 {
 	struct search *c = container_of(x, struct search, x);
 	struct session *s = x->task.session;
 	struct strbuf b;
 
+	if (c->returns & RETURN_SAVE)
+		save(c);
+	if (c->returns == RETURN_SAVE) {
+		end(c);
+		return;
+	}
 	if (!c->is_extended) {
 		conn_write(s->conn, SPAN("* SEARCH"));
 		tell_more(s);
@@ -134,7 +161,8 @@ static bool parse_return(struct parser *p, struct search *c)
 		struct span name;
 		unsigned bit;
 	} options[] = {{SPAN_INIT("MIN"), RETURN_MIN}, {SPAN_INIT("MAX"), RETURN_MAX},
-	    {SPAN_INIT("ALL"), RETURN_ALL}, {SPAN_INIT("COUNT"), RETURN_COUNT}};
+	    {SPAN_INIT("ALL"), RETURN_ALL}, {SPAN_INIT("COUNT"), RETURN_COUNT},
+	    {SPAN_INIT("SAVE"), RETURN_SAVE}};
 	struct span word;
 
 	if (!span_take_iword(&p->in, SPAN("RETURN (")))

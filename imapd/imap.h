@@ -74,6 +74,7 @@ struct view {
 	struct uidset recent; /* these are \Recent here */
 	size_t recent_told;
 	size_t keywords_told;
+	struct uidset saved; /* "$" of SEARCHRES: UIDs, some of which may have gone */
 };
 
 /* A difference on its way to the client (sync.c). */
@@ -268,6 +269,9 @@ void telling_clear(struct session *s);
 void tell_flags(struct session *s, const struct store_snapshot *snap, size_t i);
 /* "* VANISHED ..." in answers of bearable length; is_earlier for (EARLIER). */
 void tell_vanished(struct session *s, const struct uidset *uids, bool is_earlier);
+
+/* --- admin.c ---------------------------------------------------------------------------------- */
+void imapd_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq);
 
 /* --- commands ----------------------------------------------------------------------------------
  */

@@ -193,7 +193,10 @@ bool parse_sequence(struct parser *p, struct sequence *out)
 {
 	size_t max = count_ranges(p->in);
 
-	out->n = 0;
+	*out = (struct sequence){0};
+	out->is_saved = parse_chr(p, '$');
+	if (out->is_saved)
+		return true;
 	if (max > SEQUENCE_RANGES_MAX)
 		return false;
 	out->r = arena_array(p->arena, max, sizeof(*out->r));

@@ -36,6 +36,7 @@ bool parse_mailbox(struct parser *p, struct span *out);
 struct sequence {
 	struct uid_range *r; /* first, last: either may be 0; not ordered */
 	size_t n;
+	bool is_saved; /* "$" (RFC 5182): what the last SEARCH kept; r is empty */
 };
 bool parse_sequence(struct parser *p, struct sequence *out);
 

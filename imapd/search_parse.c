@@ -198,6 +198,10 @@ static bool take_set(struct parsing *x, struct search_key *k)
 
 	if (!parse_sequence(x->p, &seq))
 		return give_up(x, SEARCH_BAD);
+	if (seq.is_saved) {
+		k->op = SEARCH_UIDS;
+		return view_select(x->s, &seq, true, &k->set) || give_up(x, SEARCH_TOO_LONG);
+	}
 	if (k->op == SEARCH_UIDS)
 		max = snap->count ? snap->messages[snap->count - 1].uid : 0;
 	return resolve(&seq, max, &k->set) || give_up(x, SEARCH_TOO_LONG);
@@ -307,7 +311,7 @@ static bool take_key(struct parsing *x, bool *is_open)
 	if (span_take_iword(&p->in, SPAN("NOT ")))
 		return open_group(x, SEARCH_NOT, 1);
 	*is_open = false;
-	if (p->in.n > 0 && (ascii_is_digit(p->in.p[0]) || p->in.p[0] == '*')) {
+	if (p->in.n > 0 && (ascii_is_digit(p->in.p[0]) || memchr("*$", p->in.p[0], 2))) {
 		k = add_key(x, SEARCH_NUMBERS);
 		return k && take_set(x, k);
 	}

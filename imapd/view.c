@@ -47,6 +47,7 @@ void view_close(struct session *s)
 	store_snapshot_unref(v->snap);
 	store_snapshot_unref(v->base);
 	uidset_clear(&v->recent);
+	uidset_clear(&v->saved);
 	mem_free(v);
 	mbox_release(m);
 }
@@ -177,7 +178,10 @@ static void add_uids(const struct store_snapshot *snap, struct uid_range r, stru
 bool view_select(struct session *s, const struct sequence *seq, bool is_uid, struct uidset *out)
 {
 	const struct store_snapshot *snap = s->view->snap;
+	const struct uidset *saved = &s->view->saved;
 
+	for (size_t i = 0; seq->is_saved && i < saved->n; i++)
+		uidset_add_range(out, saved->r[i].first, saved->r[i].last);
 	for (size_t i = 0; i < seq->n; i++) {
 		if (is_uid)
 			add_uids(snap, seq->r[i], out);
