@@ -66,8 +66,6 @@ static const struct command commands[] = {
     {SPAN_INIT("COPY"), IN_SELECTED | UID, cmd_uid_copy},
     {SPAN_INIT("MOVE"), IN_SELECTED, cmd_move},
     {SPAN_INIT("MOVE"), IN_SELECTED | UID, cmd_uid_move},
-    {SPAN_INIT("SEARCH"), IN_SELECTED, cmd_search},
-    {SPAN_INIT("SEARCH"), IN_SELECTED | UID, cmd_uid_search},
 };
 
 static const struct command *command_find(struct span name, bool is_uid)
