@@ -39,6 +39,7 @@ static int open_store(struct imapd *p, struct err *err)
 	    .inline_max = config_u64(cfg, SET_STORE_INLINE_MAX),
 	    .reader_threads = (unsigned)config_u64(cfg, SET_STORE_READERS),
 	    .batch_bytes = config_u64(cfg, SET_STORE_BATCH_BYTES),
+	    .expunged_seconds = config_u64(cfg, SET_STORE_UNDELETE_DAYS) * 86400,
 	    .on_failure = on_store_failure,
 	    .arg = p,
 	};
@@ -122,6 +123,7 @@ int main(int argc, char **argv)
 	    .on_accept = on_accept,
 	    .on_refuse = on_refuse,
 	    .on_drain = on_drain,
+	    .on_admin = imapd_admin,
 	    .stop = stop,
 	};
 

@@ -3,7 +3,7 @@
  * that owns it, on its control socket, by a thread that may wait; its records stream back. Each
  * question has a deadline, so that a daemon that hangs delays only its own answer.
  */
-#include "common/authd/call.h"
+#include "common/authd/args.h"
 
 #include "common/base/mem.h"
 
@@ -235,6 +235,33 @@ void verb_forward(struct call *call)
 		return;
 	}
 	call->after = forward_one;
+	call_commit(call, "%s", "");
+}
+
+/* The store knows accounts by number; the audit row has the address. */
+static void forward_undelete(struct call *call)
+{
+	static const char *const name = "imapd-worker";
+	const struct account *acc = arg_account(call, 0);
+	struct ipc_admin what = call->cmd;
+	char number[24];
+
+	if (!acc)
+		return;
+	snprintf(number, sizeof(number), "%llu", (unsigned long long)acc->number);
+	what.words[2] = span_of(number);
+	start(call, &name, 1, &what, VERB_MS, false);
+}
+
+void verb_undelete(struct call *call)
+{
+	if (!(call->verb->flags & VERB_CHANGES)) {
+		forward_undelete(call);
+		return;
+	}
+	if (!arg_account(call, 0))
+		return;
+	call->after = forward_undelete;
 	call_commit(call, "%s", "");
 }
 

@@ -86,6 +86,7 @@ void verb_audit_list(struct call *call);
 /* forward.c */
 void verb_status(struct call *call);
 void verb_forward(struct call *call);
+void verb_undelete(struct call *call);
 void verb_reload(struct call *call);
 
 #endif

@@ -30,6 +30,8 @@ static const char usage_text[] =
     "  alias add ADDRESS TARGET ...       alias remove ADDRESS, alias list\n"
     "  set NAME VALUE                     get [NAME], unset NAME, diff\n"
     "  queue list                         queue show|retry|delete ID\n"
+    "  undelete list ADDRESS [MAILBOX]    undelete message ADDRESS MAILBOX UID\n"
+    "  undelete mailbox ADDRESS MAILBOX   undelete since ADDRESS TIME\n"
     "  reload                             read the configuration again\n"
     "  help                               all verbs (asks the running instance)\n"
     "  config check|sample|man            without a running instance\n";

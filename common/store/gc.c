@@ -78,6 +78,32 @@ static int gc_expunged_one(
 	return rc;
 }
 
+/* The same for what is kept of a deleted mailbox. */
+static int gc_deleted_one(
+    struct db_txn *txn, struct store_gc *gc, uint64_t account, struct err *err)
+{
+	struct db_cursor c;
+	struct db_key k;
+	int rc;
+
+	store_key(&k, account, KIND_DELETED);
+	if (db_cursor_open(txn, &c, db_key_span(&k), err) < 0)
+		return -1;
+	rc = db_first(&c, err);
+	if (rc == 1 && c.key.n != 8 + 1 + 8 + 8)
+		rc = store_corrupt(err, account, "a row of a deleted mailbox");
+	if (rc == 1) {
+		db_key_init(&k);
+		db_key_raw(&k, c.key);
+		if (gc->now < 0 || be_get64(c.key.p + 9) + gc->expunged_seconds > (uint64_t)gc->now)
+			rc = 0;
+		else if (db_del(txn, db_key_span(&k), err) < 0)
+			rc = -1;
+	}
+	db_cursor_close(&c);
+	return rc;
+}
+
 /* The first account >= *account: 1, 0, -1. */
 static int gc_next_account(struct db_txn *txn, uint64_t *account, struct err *err)
 {
@@ -98,6 +124,21 @@ static int gc_next_account(struct db_txn *txn, uint64_t *account, struct err *er
 	return rc;
 }
 
+/* 1: out of budget inside of this account, 0: it has nothing old left, -1. */
+static int gc_account(struct db_txn *txn, struct store_gc *gc, size_t *budget, struct err *err)
+{
+	int rc = 1;
+
+	while (rc == 1 && *budget && (rc = gc_expunged_one(txn, gc, gc->account, err)) == 1)
+		*budget -= *budget < CHUNK_MAX ? *budget : CHUNK_MAX;
+	if (rc != 0)
+		return rc;
+	rc = 1;
+	while (rc == 1 && *budget && (rc = gc_deleted_one(txn, gc, gc->account, err)) == 1)
+		(*budget)--;
+	return rc;
+}
+
 static int gc_accounts(struct db_txn *txn, struct store_gc *gc, size_t *budget, struct err *err)
 {
 	int rc = 1;
@@ -107,12 +148,10 @@ static int gc_accounts(struct db_txn *txn, struct store_gc *gc, size_t *budget, 
 	while (*budget && rc == 1) {
 		(*budget)--;
 		rc = gc_next_account(txn, &gc->account, err);
-		while (rc == 1 && *budget && (rc = gc_expunged_one(txn, gc, gc->account, err)) == 1)
-			*budget -= *budget < CHUNK_MAX ? *budget : CHUNK_MAX;
-		if (rc < 0)
-			return -1;
-		if (rc == 1) /* out of budget inside this account */
-			return 0;
+		if (rc == 1)
+			rc = gc_account(txn, gc, budget, err);
+		if (rc != 0)
+			return rc < 0 ? -1 : 0;
 		if (gc_next_account(txn, &gc->account, err) != 1) {
 			gc->is_done = true;
 			return 0;

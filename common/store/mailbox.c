@@ -320,6 +320,8 @@ int store_mailbox_delete(struct db_txn *txn, uint64_t account, struct span name,
 		return -1;
 	if (children && row.mb.is_noselect)
 		return err_set(err, ERR_INVALID, "\"%s\" has mailboxes below it", norm);
+	if (!row.mb.is_noselect && deleted_put(txn, account, &row, err) < 0)
+		return -1;
 	if (mailbox_clear(txn, account, &a, id, err) < 0 ||
 	    mailbox_del_row(txn, account, id, err) < 0)
 		return -1;

@@ -9,54 +9,37 @@ static void mailbox_key(struct db_key *k, uint64_t account, uint64_t id)
 	db_key_u64(k, id);
 }
 
-int mailbox_row_put(
-    struct db_txn *txn, uint64_t account, const struct mailbox_row *row, struct err *err)
+void mailbox_row_encode(struct strbuf *b, const struct mailbox_row *row)
 {
 	const struct store_mailbox *mb = &row->mb;
-	struct strbuf b;
-	struct db_key k;
-	int rc;
 
-	strbuf_init(&b, 8192);
-	enc_u8(&b, ROW_VERSION);
-	enc_str(&b, mb->name);
-	enc_u8(&b, mb->is_noselect);
-	enc_u32(&b, mb->uidvalidity);
-	enc_u32(&b, mb->uidnext);
-	enc_u64(&b, mb->highestmodseq);
-	enc_u64(&b, mb->modseq_created);
-	enc_u32(&b, mb->messages);
-	enc_u32(&b, mb->unseen);
-	enc_u32(&b, mb->deleted);
-	enc_u64(&b, mb->bytes);
-	enc_u32(&b, mb->special_use);
-	enc_u32(&b, mb->recent_uid);
-	enc_u64(&b, row->vanished_floor);
-	enc_u32(&b, row->vanished_rows);
-	enc_u8(&b, (uint8_t)row->keyword_count);
+	enc_u8(b, ROW_VERSION);
+	enc_str(b, mb->name);
+	enc_u8(b, mb->is_noselect);
+	enc_u32(b, mb->uidvalidity);
+	enc_u32(b, mb->uidnext);
+	enc_u64(b, mb->highestmodseq);
+	enc_u64(b, mb->modseq_created);
+	enc_u32(b, mb->messages);
+	enc_u32(b, mb->unseen);
+	enc_u32(b, mb->deleted);
+	enc_u64(b, mb->bytes);
+	enc_u32(b, mb->special_use);
+	enc_u32(b, mb->recent_uid);
+	enc_u64(b, row->vanished_floor);
+	enc_u32(b, row->vanished_rows);
+	enc_u8(b, (uint8_t)row->keyword_count);
 	for (size_t i = 0; i < row->keyword_count; i++)
-		enc_str(&b, row->keywords[i]);
-	mailbox_key(&k, account, mb->id);
-	rc = b.failed ? err_set(err, ERR_LIMIT, "a mailbox row is too long")
-		      : db_put(txn, db_key_span(&k), strbuf_span(&b), err);
-	strbuf_clear(&b);
-	return rc;
+		enc_str(b, row->keywords[i]);
 }
 
-int mailbox_row_get(
-    struct db_txn *txn, uint64_t account, uint64_t id, struct mailbox_row *row, struct err *err)
+bool mailbox_row_decode(struct span val, uint64_t id, struct mailbox_row *row)
 {
 	struct store_mailbox *mb = &row->mb;
-	struct db_key k;
-	struct span val;
-	struct dec d;
+	struct dec d = dec_of(val);
 
-	mailbox_key(&k, account, id);
-	if (db_get(txn, db_key_span(&k), &val, err) < 0)
-		return err_wrap(err, "mailbox %llu", (unsigned long long)id);
-	d = dec_of(val);
 	if (dec_u8(&d) != ROW_VERSION)
-		return store_corrupt(err, account, "a mailbox row");
+		return false;
 	*mb = (struct store_mailbox){.id = id};
 	dec_cstr(&d, mb->name, sizeof(mb->name));
 	mb->is_noselect = dec_u8(&d) != 0;
@@ -74,10 +57,38 @@ int mailbox_row_get(
 	row->vanished_rows = dec_u32(&d);
 	row->keyword_count = dec_u8(&d);
 	if (row->keyword_count > STORE_KEYWORDS_MAX)
-		return store_corrupt(err, account, "a mailbox row");
+		return false;
 	for (size_t i = 0; i < row->keyword_count; i++)
 		dec_cstr(&d, row->keywords[i], sizeof(row->keywords[i]));
-	return dec_done(&d) ? 0 : store_corrupt(err, account, "a mailbox row");
+	return dec_done(&d);
+}
+
+int mailbox_row_put(
+    struct db_txn *txn, uint64_t account, const struct mailbox_row *row, struct err *err)
+{
+	struct strbuf b;
+	struct db_key k;
+	int rc;
+
+	strbuf_init(&b, MAILBOX_ROW_MAX);
+	mailbox_row_encode(&b, row);
+	mailbox_key(&k, account, row->mb.id);
+	rc = b.failed ? err_set(err, ERR_LIMIT, "a mailbox row is too long")
+		      : db_put(txn, db_key_span(&k), strbuf_span(&b), err);
+	strbuf_clear(&b);
+	return rc;
+}
+
+int mailbox_row_get(
+    struct db_txn *txn, uint64_t account, uint64_t id, struct mailbox_row *row, struct err *err)
+{
+	struct db_key k;
+	struct span val;
+
+	mailbox_key(&k, account, id);
+	if (db_get(txn, db_key_span(&k), &val, err) < 0)
+		return err_wrap(err, "mailbox %llu", (unsigned long long)id);
+	return mailbox_row_decode(val, id, row) ? 0 : store_corrupt(err, account, "a mailbox row");
 }
 
 int mailbox_row_open(

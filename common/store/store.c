@@ -19,7 +19,6 @@
 #define GC_SLICE_MS 1000
 #define GC_BUDGET 512
 #define GC_FILE_SECONDS 3600
-#define EXPUNGED_SECONDS (7 * 86400)
 
 /*
  * Changes on their way to the loop. On the heap by itself: its post may still wait in the loop when
@@ -320,7 +319,7 @@ int store_open(const struct store_options *opt, struct store **out, struct err *
 	*out = NULL;
 	s->loop = opt->loop;
 	s->inline_max = opt->inline_max;
-	s->expunged_seconds = opt->expunged_seconds ? opt->expunged_seconds : EXPUNGED_SECONDS;
+	s->expunged_seconds = opt->expunged_seconds;
 	s->hint_fd = -1;
 	s->inbox = mem_zalloc(sizeof(*s->inbox));
 	s->inbox->store = s;

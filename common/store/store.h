@@ -33,7 +33,7 @@ struct store_options {
 	unsigned reader_threads;
 	unsigned batch_ops;
 	size_t batch_bytes;
-	uint64_t expunged_seconds; /* how long expunged messages are kept; 0: 7 days */
+	uint64_t expunged_seconds; /* how long expunged messages and deleted mailboxes are kept */
 	/* Where to send change hints (imapd's socket); may be NULL. */
 	const char *hint_path;
 	/* A failed sync: called once on the loop; the daemon must stop acknowledging and exit. */
@@ -264,11 +264,42 @@ int store_vanished(struct db_txn *txn, uint64_t account, uint64_t mailbox, uint6
 int store_recent_claim(
     struct db_txn *txn, uint64_t account, uint64_t mailbox, uint32_t *first, struct err *err);
 
+/* --- undelete --------------------------------------------------------------------------------- */
+/*
+ * What was expunged, and mailboxes that were deleted, can be restored until the gc takes them
+ * (expunged_seconds). Messages come back with flags, keywords and dates, but for \Deleted, at the
+ * end of the mailbox they were in, whatever its name is now; if it is gone, of the one that has its
+ * name now, which is made again where needed. Limits are not asked.
+ */
+struct store_deleted {
+	const char *mailbox; /* its name, now or last */
+	bool is_mailbox_gone;
+	int64_t time;                  /* when it was expunged */
+	const struct store_message *m; /* NULL: the deleted mailbox itself */
+};
+/* By time. fn may end it with false. Reader thread. */
+int store_deleted_list(struct db_txn *txn, uint64_t account,
+    bool (*fn)(void *arg, const struct store_deleted *d), void *arg, struct err *err);
+
+#define STORE_UNDELETE_MAX 20000
+struct store_undelete {
+	struct span mailbox; /* of mailboxes with this name; empty: of all */
+	uint32_t uid;        /* this message; 0: all */
+	int64_t since;       /* expunged at or after this time; 0: all */
+};
+struct store_undeleted {
+	size_t messages, mailboxes; /* restored, made again */
+	bool is_more;               /* STORE_UNDELETE_MAX were restored: call again */
+};
+int store_undelete(struct db_txn *txn, uint64_t account, const struct store_undelete *what,
+    struct store_undeleted *res, struct err *err);
+
 /* --- removing what nobody refers to ------------------------------------------------------------
  */
 /*
  * One slice of a round through the store: delivery records of more than STORE_DELIVERED_DAYS days
- * go, expunged messages of more than expunged_seconds lose their references, and files that have
+ * go, expunged messages (and what is kept of deleted mailboxes) of more than expunged_seconds lose
+ * their references, and files that have
  * had none for file_seconds are handed out to be unlinked: in two steps, first marked here, then
  * unlinked outside of any transaction, then forgotten by store_gc_forget. A file that is marked
  * gets no new reference (ERR_TEMP). store_open does all of it in the background.

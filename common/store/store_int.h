@@ -15,6 +15,7 @@ enum store_kind {
 	KIND_MESSAGE = 16,     /* m, first uid */
 	KIND_VANISHED = 17,    /* m, modseq, first uid */
 	KIND_EXPUNGED = 18,    /* time, m, first uid */
+	KIND_DELETED = 19,     /* time, m */
 	KIND_OBJECT = 32,      /* object, part */
 	KIND_THREAD = 48,      /* hash of the message id */
 	/* of account 0: */
@@ -53,6 +54,10 @@ struct mailbox_row {
 	char keywords[STORE_KEYWORDS_MAX][STORE_KEYWORD_LEN_MAX + 1];
 };
 
+/* The row as it is stored; decoding is total. */
+#define MAILBOX_ROW_MAX 8192
+void mailbox_row_encode(struct strbuf *b, const struct mailbox_row *row);
+bool mailbox_row_decode(struct span val, uint64_t id, struct mailbox_row *row);
 int mailbox_row_get(
     struct db_txn *txn, uint64_t account, uint64_t id, struct mailbox_row *row, struct err *err);
 int mailbox_row_put(
@@ -154,6 +159,9 @@ int vanished_clear(struct db_txn *txn, uint64_t account, uint64_t mailbox, struc
 /* Keeps entries (of one chunk) for undelete. */
 int expunged_put(struct db_txn *txn, uint64_t account, uint64_t mailbox, int64_t now,
     const struct store_message *m, size_t n, struct err *err);
+/* Keeps the row of a mailbox that is being deleted for undelete. */
+int deleted_put(
+    struct db_txn *txn, uint64_t account, const struct mailbox_row *row, struct err *err);
 /* All messages of a mailbox go, and its chunk and vanished rows; quota falls. */
 int mailbox_clear(
     struct db_txn *txn, uint64_t account, struct account_row *a, uint64_t mailbox, struct err *err);

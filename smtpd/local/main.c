@@ -24,6 +24,7 @@ static int open_store(struct local *l, struct err *err)
 	    .inline_max = config_u64(cfg, SET_STORE_INLINE_MAX),
 	    .reader_threads = (unsigned)config_u64(cfg, SET_STORE_READERS),
 	    .batch_bytes = config_u64(cfg, SET_STORE_BATCH_BYTES),
+	    .expunged_seconds = config_u64(cfg, SET_STORE_UNDELETE_DAYS) * 86400,
 	    .hint_path = hints,
 	    .on_failure = on_failure,
 	    .arg = l,
