@@ -90,19 +90,19 @@ static void store_done(struct task *t)
 		task_free(t);
 		return;
 	}
-	strbuf_init(&text, MODIFIED_MAX);
-	strbuf_add_str(&text, "OK ");
 	if (st->failed.n > 0) {
 		take_failed_out(&st->uids, &st->failed);
 		if (!st->is_uid)
 			to_numbers(s->view->snap, &st->failed);
 	}
+	strbuf_init(&text, MODIFIED_MAX);
 	if (st->failed.n > 0) {
-		strbuf_add_str(&text, "[MODIFIED ");
+		strbuf_add_str(&text, "OK [MODIFIED ");
 		uidset_format(&text, &st->failed);
-		strbuf_add_str(&text, "] Changed meanwhile, but for the others: ");
+		strbuf_add_str(&text, "] Some were changed meanwhile");
+	} else {
+		strbuf_add_str(&text, "OK Stored");
 	}
-	strbuf_add_str(&text, "Stored");
 	/* Told even if it made no difference: a client asks for what it wants to see. */
 	view_expect(s, st->is_silent, &st->uids, &st->change);
 	finish_refresh(s, st->is_uid, text.p);
