@@ -169,6 +169,11 @@ static void intake_done(struct work *work)
 		return;
 	}
 	if (in->is_last) {
+		/* Several results may wait for one transaction: they keep only what it needs. */
+		strbuf_clear(&in->waiting);
+		strbuf_clear(&in->taken);
+		mime_parser_free(in->parser);
+		in->parser = NULL;
 		if (in->is_overrun && in->err.code == ERR_NONE)
 			err_set(&in->err, ERR_LIMIT, "fed faster than it was taken");
 		in->on_done(in->done_arg, &in->result, &in->err);
