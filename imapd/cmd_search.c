@@ -197,6 +197,7 @@ void cmd_search(struct session *s, struct parser *p)
 		finish_bad(s, "Unknown RETURN option");
 		return;
 	}
+	c->x.saves = c->returns & RETURN_SAVE;
 	searching_start(&c->x, p, (struct span){NULL, 0});
 }
 

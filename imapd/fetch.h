@@ -35,6 +35,7 @@ struct fetch_item {
 	struct span *fields; /* HEADER.FIELDS */
 	size_t field_count;
 	bool has_partial;
+	bool is_lazy; /* PREVIEW */
 	uint32_t partial_at, partial_n;
 };
 
@@ -106,6 +107,7 @@ int fetch_section(struct fetch_writer *w, const struct fetch_item *it, struct er
 /* Can all that is asked for be decoded? */
 int fetch_binary_check(struct fetch_writer *w, struct err *err);
 int fetch_binary(struct fetch_writer *w, const struct fetch_item *it, struct err *err);
+int fetch_preview(struct fetch_writer *w, const struct fetch_item *it, struct err *err);
 int fetch_binary_more(struct fetch_writer *w, struct err *err);
 
 #endif

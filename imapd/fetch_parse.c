@@ -188,10 +188,17 @@ static bool parse_section(struct parser *p, struct fetch_item *it, struct span w
 /* "PREVIEW" or "PREVIEW (LAZY)" (RFC 8970). */
 static bool parse_preview(struct parser *p, struct fetch_request *rq)
 {
-	rq->needs_store = true;
-	if (!add_item(p, rq, FETCH_PREVIEW, SPAN("PREVIEW")))
+	struct fetch_item *it = add_item(p, rq, FETCH_PREVIEW, SPAN("PREVIEW"));
+
+	if (!it)
 		return false;
-	return !span_take_iword(&p->in, SPAN(" (")) || span_take_iword(&p->in, SPAN("LAZY)"));
+	rq->needs_store = true;
+	if (!span_take_iword(&p->in, SPAN(" ("))) {
+		rq->needs_body = true;
+		return true;
+	}
+	it->is_lazy = true;
+	return span_take_iword(&p->in, SPAN("LAZY)"));
 }
 
 static bool parse_item(struct parser *p, struct fetch_request *rq)

@@ -165,6 +165,8 @@ static int write_item(struct fetch_writer *w, const struct fetch_item *it, struc
 	case FETCH_BINARY:
 	case FETCH_BINARY_SIZE:
 		return fetch_binary(w, it, err);
+	case FETCH_PREVIEW:
+		return fetch_preview(w, it, err);
 	case FETCH_THREADID:
 		return write_thread(w, it, err);
 	default:

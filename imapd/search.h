@@ -132,6 +132,7 @@ struct searching {
 	unsigned char *hits; /* a bit for each message of snap */
 	size_t count, first, last;
 	uint64_t modseq; /* the highest of a hit */
+	bool saves;      /* a NO empties what SEARCHRES kept */
 	size_t failed;
 	struct err why; /* of the first that failed */
 	/* All are found; on the loop. */

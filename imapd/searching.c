@@ -101,6 +101,8 @@ static void refuse(struct searching *x, enum search_parsed why)
 {
 	struct session *s = x->task.session;
 
+	if (x->saves && why != SEARCH_BAD)
+		uidset_clear(&s->view->saved);
 	task_free(&x->task);
 	switch (why) {
 	case SEARCH_BADCHARSET:
