@@ -1,5 +1,5 @@
-/* Commands about the session itself: CAPABILITY, NOOP, CHECK, LOGOUT, ID, STARTTLS, ENABLE,
- * NAMESPACE. */
+/* Commands about the session itself: CAPABILITY, NOOP, CHECK, LOGOUT, ID, STARTTLS,
+ * COMPRESS, ENABLE, NAMESPACE. */
 #include "common/log/log.h"
 #include "imapd/imap.h"
 
@@ -20,6 +20,8 @@ void write_capabilities(struct session *s, struct strbuf *b)
 	    " LIST-STATUS STATUS=SIZE UIDPLUS MOVE MULTIAPPEND REPLACE CONDSTORE QRESYNC"
 	    " BINARY ESEARCH SEARCHRES WITHIN"
 	    " PREVIEW SAVEDATE OBJECTID QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE");
+	if (!conn_is_compressed(s->conn))
+		strbuf_add_str(b, " COMPRESS=DEFLATE");
 	strbuf_addf(
 	    b, " APPENDLIMIT=%llu", (unsigned long long)config_u64(s->cfg, SET_SMTP_MESSAGE_MAX));
 }
@@ -103,6 +105,29 @@ void cmd_starttls(struct session *s, struct parser *p)
 		    LOG_STR("client", s->client), LOG_ERR(&err));
 		session_bye(s, "Nothing may follow STARTTLS");
 	}
+}
+
+/* RFC 4978 */
+void cmd_compress(struct session *s, struct parser *p)
+{
+	struct err err = ERR_INIT;
+	struct span word;
+
+	if (!parse_atom(p, &word) || !parse_end(p)) {
+		finish_bad(s, "COMPRESS needs the name of a mechanism");
+		return;
+	}
+	if (!span_ieq(word, SPAN("DEFLATE"))) {
+		finish(s, "NO [CANNOT] Only DEFLATE is known");
+		return;
+	}
+	if (conn_is_compressed(s->conn)) {
+		finish(s, "NO [COMPRESSIONACTIVE] Compression is active");
+		return;
+	}
+	finish(s, "OK Compression begins");
+	if (conn_start_deflate(s->conn, &err) < 0)
+		session_bye(s, "Nothing may follow COMPRESS before its answer");
 }
 
 void cmd_enable(struct session *s, struct parser *p)

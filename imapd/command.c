@@ -27,6 +27,7 @@ static const struct command commands[] = {
     {SPAN_INIT("STARTTLS"), IN_NOT_AUTH | NO_ARGUMENT | IN_CLEAR, cmd_starttls},
     {SPAN_INIT("LOGIN"), IN_NOT_AUTH, cmd_login},
     {SPAN_INIT("AUTHENTICATE"), IN_NOT_AUTH, cmd_authenticate},
+    {SPAN_INIT("COMPRESS"), LOGGED_IN, cmd_compress},
     {SPAN_INIT("ENABLE"), LOGGED_IN, cmd_enable},
     {SPAN_INIT("NAMESPACE"), LOGGED_IN | NO_ARGUMENT, cmd_namespace},
     {SPAN_INIT("IDLE"), LOGGED_IN | NO_ARGUMENT, cmd_idle},

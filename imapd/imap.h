@@ -308,6 +308,7 @@ void cmd_id(struct session *s, struct parser *p);
 void cmd_starttls(struct session *s, struct parser *p);
 void cmd_login(struct session *s, struct parser *p);
 void cmd_authenticate(struct session *s, struct parser *p);
+void cmd_compress(struct session *s, struct parser *p);
 void cmd_enable(struct session *s, struct parser *p);
 void cmd_namespace(struct session *s, struct parser *p);
 void cmd_select(struct session *s, struct parser *p);

@@ -1,19 +1,13 @@
-#include "common/net/conn.h"
+#include "common/net/conn_int.h"
 
 #include "common/base/mem.h"
-#include "common/base/strbuf.h"
 #include "common/event/clock.h"
-#include "common/net/tls_int.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#define CHUNK_SIZE (16 * 1024 - 64)
-#define IOV_MAX_USED 8
 #define READ_TURN (64 * 1024) /* bytes read for one connection before others get their turn */
 #define HANDSHAKE_MS 15000
 #define CLOSE_MS 5000
@@ -27,59 +21,18 @@ static const struct conn_limits default_limits = {
     .output_max = 4 * 1024 * 1024,
 };
 
-struct chunk {
-	struct list link;
-	uint32_t start, end, cap;
-	char data[];
-};
-
-enum tls_state { TLS_S_NONE, TLS_S_PENDING, TLS_S_HANDSHAKE, TLS_S_ON };
-enum close_state { OPEN, CLOSING, LINGERING };
-
-struct conn {
-	struct loop *loop;
-	int fd;
-	struct net_addr peer;
-	struct conn_limits limits;
-	const struct conn_ops *ops;
-	void *arg;
-	struct watch watch;
-	struct timer timer;
-	struct deferred turn;
-	uint64_t deadline_at, handshake_at; /* monotonic ms; 0 is none */
-
-	char *in;
-	size_t in_start, in_end, in_cap;
-	struct list out;
-	size_t out_bytes;
-	size_t clear_bytes; /* TLS_S_PENDING: of out_bytes, those that go before the handshake */
-	size_t lingered;
-
-	struct tls_context *tls_context;
-	struct tls_session *tls;
-	enum tls_state tls_state;
-	bool tls_is_server;
-	enum close_state close_state;
-	bool is_paused, is_eof, is_congested, is_freed, has_new_input;
-	bool read_wants_write, write_wants_read, is_broken, has_reported;
-	bool read_was_cut; /* more may be there although the socket says nothing */
-	unsigned busy;     /* callbacks below us on the stack */
-	struct err broken; /* why */
-};
-
 static void update_watch(struct conn *c);
-static void schedule(struct conn *c);
 
 /* --- life ------------------------------------------------------------------------------------- */
 static void destroy(struct conn *c)
 {
-	for (struct list *it; (it = list_take_first(&c->out));)
-		mem_free(container_of(it, struct chunk, link));
+	conn_drop_all(c);
 	deferred_cancel(&c->turn);
 	watch_clear(&c->watch);
 	timer_clear(&c->timer);
 	tls_session_free(c->tls);
 	tls_context_unref(c->tls_context);
+	deflate_free(c->deflate);
 	close(c->fd);
 	mem_free(c->in);
 	mem_free(c);
@@ -110,7 +63,7 @@ void conn_free(struct conn *c)
 		destroy(c);
 }
 
-static void broken(struct conn *c, const struct err *why)
+void conn_broken(struct conn *c, const struct err *why)
 {
 	if (c->is_broken)
 		return;
@@ -118,14 +71,14 @@ static void broken(struct conn *c, const struct err *why)
 	c->broken = *why;
 }
 
-static bool is_live(const struct conn *c)
+bool conn_is_live(const struct conn *c)
 {
 	return !c->is_freed && c->close_state == OPEN;
 }
 
 static void report_close(struct conn *c, const struct err *why)
 {
-	if (!is_live(c) || c->has_reported)
+	if (!conn_is_live(c) || c->has_reported)
 		return;
 	c->has_reported = true;
 	c->ops->on_close(c->arg, why);
@@ -195,7 +148,7 @@ static void store_input(struct conn *c, const char *p, size_t n)
 }
 
 /* One read into buf: bytes, 0 when there is nothing now, -1 at the end or on an error. */
-static ssize_t read_some(struct conn *c, char *buf, size_t cap)
+static ssize_t read_wire(struct conn *c, char *buf, size_t cap)
 {
 	struct err err = ERR_INIT;
 	size_t n = 0;
@@ -214,7 +167,7 @@ static ssize_t read_some(struct conn *c, char *buf, size_t cap)
 			c->is_eof = true;
 			return -1;
 		default:
-			broken(c, &err);
+			conn_broken(c, &err);
 			return -1;
 		}
 	}
@@ -229,15 +182,36 @@ static ssize_t read_some(struct conn *c, char *buf, size_t cap)
 		c->is_eof = true;
 	} else {
 		err_errno(&err, errno, "read");
-		broken(c, &err);
+		conn_broken(c, &err);
 	}
 	return -1;
 }
 
+static ssize_t read_some(struct conn *c, char *buf, size_t cap)
+{
+	struct err err = ERR_INIT;
+	ssize_t n;
+
+	if (!c->deflate)
+		return read_wire(c, buf, cap);
+	while ((n = deflate_read(c->deflate, buf, cap, &err)) == 0) {
+		size_t room;
+		char *raw = deflate_room(c->deflate, &room);
+		ssize_t got = read_wire(c, raw, room);
+
+		deflate_took(c->deflate, got > 0 ? (size_t)got : 0);
+		if (got <= 0)
+			return got;
+	}
+	if (n < 0)
+		conn_broken(c, &err);
+	return n;
+}
+
 static bool may_read(const struct conn *c)
 {
-	return is_live(c) && !c->is_paused && !c->is_eof && !c->is_broken && !c->has_reported &&
-	       (c->tls_state == TLS_S_NONE || c->tls_state == TLS_S_ON);
+	return conn_is_live(c) && !c->is_paused && !c->is_eof && !c->is_broken &&
+	       !c->has_reported && (c->tls_state == TLS_S_NONE || c->tls_state == TLS_S_ON);
 }
 
 static void do_read(struct conn *c)
@@ -262,7 +236,8 @@ static void do_read(struct conn *c)
 		store_input(c, scratch, (size_t)n);
 		total += (size_t)n;
 		/* A short read from a plain socket: nothing more now, spare the second call. */
-		if (c->tls_state == TLS_S_NONE && (size_t)n < sizeof(scratch) && (size_t)n < space)
+		if (c->tls_state == TLS_S_NONE && !c->deflate && (size_t)n < sizeof(scratch) &&
+		    (size_t)n < space)
 			return;
 	}
 }
@@ -283,7 +258,7 @@ void conn_consume(struct conn *c, size_t n)
 		c->in_start = c->in_end = c->in_cap = 0;
 	}
 	if (c->read_was_cut)
-		schedule(c);
+		conn_schedule(c);
 }
 
 void conn_pause(struct conn *c)
@@ -298,7 +273,7 @@ void conn_resume(struct conn *c)
 		return;
 	c->is_paused = false;
 	c->has_new_input = c->in_end > c->in_start;
-	schedule(c);
+	conn_schedule(c);
 }
 
 bool conn_is_paused(const struct conn *c)
@@ -309,160 +284,7 @@ bool conn_is_paused(const struct conn *c)
 void conn_set_input_max(struct conn *c, size_t n)
 {
 	c->limits.input_max = n;
-	schedule(c);
-}
-
-/* --- output ----------------------------------------------------------------------------------- */
-static struct chunk *last_chunk(struct conn *c)
-{
-	return list_is_empty(&c->out) ? NULL : container_of(c->out.prev, struct chunk, link);
-}
-
-void conn_write(struct conn *c, struct span data)
-{
-	if (!is_live(c) || c->is_broken || data.n == 0)
-		return;
-	if (data.n > c->limits.output_max || c->out_bytes > c->limits.output_max - data.n) {
-		struct err err;
-
-		err_set(&err, ERR_LIMIT, "the client does not take its output");
-		broken(c, &err);
-		schedule(c);
-		return;
-	}
-	c->out_bytes += data.n;
-	if (c->out_bytes > c->limits.output_high)
-		c->is_congested = true;
-	while (data.n > 0) {
-		struct chunk *k = last_chunk(c);
-		size_t n;
-
-		if (!k || k->end == k->cap) {
-			size_t cap = data.n < 512 && !k ? 512 : CHUNK_SIZE;
-
-			k = mem_alloc(sizeof(*k) + cap);
-			*k = (struct chunk){.cap = (uint32_t)cap};
-			list_append(&c->out, &k->link);
-		}
-		n = data.n < k->cap - k->end ? data.n : k->cap - k->end;
-		memcpy(k->data + k->end, data.p, n);
-		k->end += (uint32_t)n;
-		data = span_from(data, n);
-	}
-	schedule(c);
-}
-
-void conn_writef(struct conn *c, const char *fmt, ...)
-{
-	struct strbuf b;
-	va_list ap;
-
-	strbuf_init(&b, 64 * 1024);
-	va_start(ap, fmt);
-	strbuf_vaddf(&b, fmt, ap);
-	va_end(ap);
-	conn_write(c, strbuf_span(&b));
-	strbuf_clear(&b);
-}
-
-static void drop_output(struct conn *c, size_t n)
-{
-	c->out_bytes -= n;
-	if (c->clear_bytes > 0)
-		c->clear_bytes -= n;
-	while (n > 0) {
-		struct chunk *k = container_of(c->out.next, struct chunk, link);
-		size_t part = k->end - k->start < n ? k->end - k->start : n;
-
-		k->start += (uint32_t)part;
-		n -= part;
-		if (k->start == k->end) {
-			list_remove(&k->link);
-			mem_free(k);
-		}
-	}
-}
-
-/* Sends one piece of at most max bytes: bytes sent, 0 would block, -1 broken. */
-static ssize_t send_plain(struct conn *c, size_t max)
-{
-	struct iovec iov[IOV_MAX_USED];
-	struct msghdr msg = {.msg_iov = iov};
-	struct err err;
-	ssize_t n;
-
-	LIST_EACH (it, &c->out) {
-		struct chunk *k = container_of(it, struct chunk, link);
-		size_t part = k->end - k->start < max ? k->end - k->start : max;
-
-		if (part == 0 || msg.msg_iovlen == IOV_MAX_USED)
-			break;
-		iov[msg.msg_iovlen++] = (struct iovec){k->data + k->start, part};
-		max -= part;
-	}
-	do {
-		n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-		return 0;
-	if (n < 0) {
-		err_errno(&err, errno, "write");
-		broken(c, &err);
-	}
-	return n;
-}
-
-static ssize_t send_tls(struct conn *c)
-{
-	struct chunk *k = container_of(c->out.next, struct chunk, link);
-	struct err err = ERR_INIT;
-	size_t n = 0;
-
-	switch (tls_session_write(c->tls, k->data + k->start, k->end - k->start, &n, &err)) {
-	case TLS_R_OK:
-		return (ssize_t)n;
-	case TLS_R_WANT_READ:
-		c->write_wants_read = true;
-		return 0;
-	case TLS_R_WANT_WRITE:
-		return 0;
-	case TLS_R_EOF:
-		err_set(&err, ERR_CLOSED, "closed by the peer");
-		broken(c, &err);
-		return -1;
-	default:
-		broken(c, &err);
-		return -1;
-	}
-}
-
-static size_t sendable(const struct conn *c)
-{
-	if (c->is_broken || c->tls_state == TLS_S_HANDSHAKE)
-		return 0;
-	return c->tls_state == TLS_S_PENDING ? c->clear_bytes : c->out_bytes;
-}
-
-static void do_write(struct conn *c)
-{
-	c->write_wants_read = false;
-	while (sendable(c) > 0) {
-		ssize_t n = c->tls_state == TLS_S_ON ? send_tls(c) : send_plain(c, sendable(c));
-
-		if (n <= 0)
-			return;
-		drop_output(c, (size_t)n);
-	}
-}
-
-size_t conn_output_waiting(const struct conn *c)
-{
-	return c->out_bytes;
-}
-
-bool conn_is_congested(const struct conn *c)
-{
-	return c->is_congested;
+	conn_schedule(c);
 }
 
 /* --- TLS -------------------------------------------------------------------------------------- */
@@ -482,7 +304,7 @@ static int start_tls(
 	c->clear_bytes = c->out_bytes;
 	c->handshake_at = clock_mono_ms() + HANDSHAKE_MS;
 	arm_timer(c);
-	schedule(c);
+	conn_schedule(c);
 	return 0;
 }
 
@@ -495,6 +317,22 @@ int conn_start_tls_client(
     struct conn *c, struct tls_context *t, const char *server_name, struct err *err)
 {
 	return start_tls(c, t, false, server_name, err);
+}
+
+int conn_start_deflate(struct conn *c, struct err *err)
+{
+	if (c->deflate || (c->tls_state != TLS_S_NONE && c->tls_state != TLS_S_ON))
+		return err_set(err, ERR_INVALID, "the connection cannot be compressed now");
+	if (c->in_end > c->in_start)
+		return err_set(err, ERR_DENIED, "bytes behind the command that starts compression");
+	c->deflate = deflate_new();
+	c->clear_bytes = c->out_bytes;
+	return 0;
+}
+
+bool conn_is_compressed(const struct conn *c)
+{
+	return c->deflate != NULL;
 }
 
 static void do_handshake(struct conn *c)
@@ -512,7 +350,7 @@ static void do_handshake(struct conn *c)
 		c->handshake_at = 0;
 		arm_timer(c);
 		c->read_was_cut = tls_session_has_pending(c->tls);
-		if (c->ops && c->ops->on_secure && is_live(c))
+		if (c->ops && c->ops->on_secure && conn_is_live(c))
 			c->ops->on_secure(c->arg);
 		break;
 	case TLS_R_WANT_READ:
@@ -522,10 +360,10 @@ static void do_handshake(struct conn *c)
 		break;
 	case TLS_R_EOF:
 		err_set(&err, ERR_CLOSED, "closed by the peer during the TLS handshake");
-		broken(c, &err);
+		conn_broken(c, &err);
 		break;
 	case TLS_R_ERROR:
-		broken(c, &err);
+		conn_broken(c, &err);
 		break;
 	}
 }
@@ -548,7 +386,7 @@ const char *conn_tls_cipher(const struct conn *c)
 /* --- one turn --------------------------------------------------------------------------------- */
 static void deliver(struct conn *c)
 {
-	if (!c->has_new_input || c->is_paused || !is_live(c) || c->has_reported ||
+	if (!c->has_new_input || c->is_paused || !conn_is_live(c) || c->has_reported ||
 	    (c->tls_state != TLS_S_NONE && c->tls_state != TLS_S_ON))
 		return;
 	c->has_new_input = false;
@@ -559,14 +397,15 @@ static void deliver_end(struct conn *c)
 {
 	struct err why;
 
-	if (!is_live(c) || c->has_reported)
+	if (!conn_is_live(c) || c->has_reported)
 		return;
 	if (c->is_broken) {
 		report_close(c, &c->broken);
 		return;
 	}
 	/* What was answered to the peer's last words goes out first. */
-	if (c->is_eof && !c->is_paused && !c->has_new_input && c->out_bytes == 0) {
+	if (c->is_eof && !c->is_paused && !c->has_new_input && c->out_bytes == 0 &&
+	    conn_packed_bytes(c) == 0) {
 		err_set(&why, ERR_CLOSED, "closed by the peer");
 		report_close(c, &why);
 	}
@@ -577,7 +416,7 @@ static void drained(struct conn *c)
 	if (!c->is_congested || c->out_bytes >= c->limits.output_low || c->is_broken)
 		return;
 	c->is_congested = false;
-	if (is_live(c) && c->ops->on_drain && !c->has_reported)
+	if (conn_is_live(c) && c->ops->on_drain && !c->has_reported)
 		c->ops->on_drain(c->arg);
 }
 
@@ -586,13 +425,13 @@ static void close_turn(struct conn *c);
 static void run_turn(struct conn *c, bool is_readable)
 {
 	enter(c);
-	do_write(c);
+	conn_send(c);
 	do_handshake(c);
 	if (is_readable || c->read_was_cut)
 		do_read(c);
 	deliver(c);
 	if (!c->is_freed) {
-		do_write(c);
+		conn_send(c);
 		drained(c);
 	}
 	if (!c->is_freed)
@@ -605,7 +444,7 @@ static void run_turn(struct conn *c, bool is_readable)
 		return;
 	}
 	if (c->read_was_cut && may_read(c) && c->in_end - c->in_start < c->limits.input_max)
-		schedule(c);
+		conn_schedule(c);
 	update_watch(c);
 }
 
@@ -614,7 +453,7 @@ static void on_turn(void *arg)
 	run_turn(arg, false);
 }
 
-static void schedule(struct conn *c)
+void conn_schedule(struct conn *c)
 {
 	loop_defer(c->loop, &c->turn);
 }
@@ -636,7 +475,8 @@ static void update_watch(struct conn *c)
 		wanted |= WATCH_READ;
 	if (may_read(c) && c->in_end - c->in_start < c->limits.input_max)
 		wanted |= WATCH_READ;
-	if ((sendable(c) > 0 && !c->write_wants_read) || c->read_wants_write)
+	if (((conn_sendable(c) > 0 || conn_packed_bytes(c) > 0) && !c->write_wants_read) ||
+	    c->read_wants_write)
 		wanted |= WATCH_WRITE;
 	watch_set(&c->watch, wanted);
 }
@@ -663,7 +503,7 @@ static void close_turn(struct conn *c)
 		conn_free(c);
 		return;
 	}
-	if (c->close_state == CLOSING && c->out_bytes == 0) {
+	if (c->close_state == CLOSING && c->out_bytes == 0 && conn_packed_bytes(c) == 0) {
 		if (c->tls_state == TLS_S_ON)
 			tls_session_shutdown(c->tls);
 		(void)shutdown(c->fd, SHUT_WR);
@@ -691,7 +531,7 @@ void conn_close(struct conn *c)
 	c->in_start = c->in_end = c->in_cap = 0;
 	c->deadline_at = c->handshake_at = 0;
 	timer_set(&c->timer, CLOSE_MS);
-	schedule(c);
+	conn_schedule(c);
 }
 
 /* --- the rest --------------------------------------------------------------------------------- */

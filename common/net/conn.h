@@ -76,6 +76,14 @@ void conn_set_deadline(struct conn *c, uint64_t ms);
 int conn_start_tls(struct conn *c, struct tls_context *t, struct err *err);
 int conn_start_tls_client(
     struct conn *c, struct tls_context *t, const char *server_name, struct err *err);
+/*
+ * From now on both directions are DEFLATE streams (RFC 4978), inside of TLS if there is any; what
+ * was written before goes as it is. All that a turn of the loop wrote is flushed. Input that is
+ * there already: -1 with ERR_DENIED, as for TLS. What the peer's bytes unpack to is bounded by
+ * input_max.
+ */
+int conn_start_deflate(struct conn *c, struct err *err);
+bool conn_is_compressed(const struct conn *c);
 bool conn_is_tls(const struct conn *c); /* handshake done */
 /* "TLSv1.3", "TLS_AES_256_GCM_SHA384": static text; "" without TLS. */
 const char *conn_tls_version(const struct conn *c);

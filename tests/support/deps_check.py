@@ -38,6 +38,7 @@ SYSTEM = [
                      "common/crypto/"]),
     (r"event2?/.*|event\.h", ["common/event/"]),
     (r"zstd\.h", ["common/store/"]),
+    (r"zlib\.h", ["common/net/deflate.c"]),
     (r"idn2\.h", ["common/authd/"]),
     (r"utf8proc\.h", ["common/mail/"]),
 ]
