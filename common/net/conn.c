@@ -219,6 +219,9 @@ static void do_read(struct conn *c)
 	static _Thread_local char scratch[16 * 1024];
 	size_t total = 0;
 
+	/* While the session is paused it stays noted that there is more. */
+	if (!may_read(c))
+		return;
 	c->read_wants_write = false;
 	c->read_was_cut = false;
 	while (may_read(c)) {
