@@ -220,9 +220,10 @@ static void do_read(struct conn *c)
 	size_t total = 0;
 
 	/* While the session is paused it stays noted that there is more. */
+	c->read_was_cut |= c->read_wants_write;
+	c->read_wants_write = false;
 	if (!may_read(c))
 		return;
-	c->read_wants_write = false;
 	c->read_was_cut = false;
 	while (may_read(c)) {
 		size_t held = c->in_end - c->in_start;
