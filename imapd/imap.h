@@ -53,7 +53,8 @@ struct mbox {
 	struct store_snapshot *loaded;
 	uint64_t job_txn;
 	struct err err; /* why the last load failed */
-	bool is_loading, is_dirty, is_gone;
+	struct db_op claim;
+	bool is_loading, is_dirty, is_gone, is_claiming;
 };
 
 /* Somebody who waits for the mailbox as it is now. */

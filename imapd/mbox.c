@@ -47,50 +47,47 @@ static void mbox_free(struct mbox *m)
 
 /* --- \Recent: kept in the store, so that the next worker knows whose it was ---------------------
  */
-struct claim {
-	struct db_op op;
-	uint64_t account, mailbox;
-};
-
 static int claim_run(struct db_op *op, struct db_txn *txn, struct err *err)
 {
-	struct claim *c = container_of(op, struct claim, op);
+	struct mbox *m = container_of(op, struct mbox, claim);
 	uint32_t first;
 
-	return store_recent_claim(txn, c->account, c->mailbox, &first, err);
+	return store_recent_claim(txn, m->account, m->id, &first, err);
 }
 
 static void claim_done(struct db_op *op)
 {
-	struct claim *c = container_of(op, struct claim, op);
+	struct mbox *m = container_of(op, struct mbox, claim);
 
 	if (op->err.code != ERR_NONE && op->err.code != ERR_NOT_FOUND)
-		log_warning("imap-recent", LOG_U64("account", c->account), LOG_ERR(&op->err));
-	mem_free(c);
+		log_warning("imap-recent", LOG_U64("account", m->account), LOG_ERR(&op->err));
+	m->is_claiming = false;
+	mbox_keep_recent(m);
+	mbox_release(m);
 }
 
 void mbox_keep_recent(struct mbox *m)
 {
-	struct claim *c;
-
-	if (m->recent_next <= m->recent_kept || m->is_gone || m->server->is_stopping)
+	if (m->recent_next <= m->recent_kept || m->is_claiming || m->is_gone ||
+	    m->server->is_stopping)
 		return;
 	m->recent_kept = m->recent_next;
-	c = mem_zalloc(sizeof(*c));
-	*c = (struct claim){.account = m->account, .mailbox = m->id};
-	c->op.run = claim_run;
-	c->op.done = claim_done;
+	m->is_claiming = true;
+	m->claim = (struct db_op){.run = claim_run, .done = claim_done};
 	/* Nobody waits for it, and it is not worth a flush of its own. */
-	db_write_lazy(store_writer(m->server->store), &c->op);
+	db_write_lazy(store_writer(m->server->store), &m->claim);
 }
 
 void mbox_release(struct mbox *m)
 {
 	const struct mbox_key key = {m->account, m->id};
 
-	if (m->is_loading || !list_is_empty(&m->views) || !list_is_empty(&m->waiters))
+	if (!m->is_loading && list_is_empty(&m->views))
+		mbox_keep_recent(m);
+	/* Until the claim is written, the next session must hear of it from here. */
+	if (m->is_claiming || m->is_loading || !list_is_empty(&m->views) ||
+	    !list_is_empty(&m->waiters))
 		return;
-	mbox_keep_recent(m);
 	hash_remove(m->server->mboxes, span_make(&key, sizeof(key)));
 	mbox_free(m);
 }
