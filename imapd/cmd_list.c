@@ -454,7 +454,7 @@ static bool parse_patterns(
 	l->patterns = arena_array(&s->arena, PATTERNS_MAX, sizeof(*l->patterns));
 	if (!l->patterns)
 		return false;
-	if (!parse_chr(p, '(')) {
+	if ((l->options & IS_LSUB) || !parse_chr(p, '(')) {
 		if (!parse_list_mailbox(p, &raw))
 			return false;
 		*is_empty = raw.n == 0;

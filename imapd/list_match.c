@@ -55,6 +55,9 @@ bool list_pattern_compile(struct list_pattern *p, struct arena *arena, struct sp
 		else
 			set_bit(p->chars + (unsigned char)c * p->words, i);
 	}
+	/* "inb%" means INBOX, "*b*" does not. */
+	for (size_t i = 0; i < n && i < 5 && ascii_upper(collapsed[i]) == "INBOX"[i]; i++)
+		p->inbox |= UINT64_C(1) << i;
 	p->ends_in_percent = n > 0 && collapsed[n - 1] == '%';
 	return true;
 }
@@ -72,15 +75,16 @@ static void pass_wildcards(const struct list_pattern *p, uint64_t *state)
 	}
 }
 
-static void step(const struct list_pattern *p, uint64_t *state, unsigned char c, bool any_case)
+/* inbox: where c, which is of INBOX, may also stand in lower case. */
+static void step(const struct list_pattern *p, uint64_t *state, unsigned char c, uint64_t inbox)
 {
 	const uint64_t *is_c = p->chars + c * p->words;
-	const uint64_t *is_lower = p->chars + (unsigned char)ascii_lower((char)c) * p->words;
+	uint64_t lower = inbox & p->chars[(unsigned char)ascii_lower((char)c) * p->words];
 	uint64_t carry = 0;
 
 	for (size_t i = 0; i < p->words; i++) {
 		uint64_t stay = state[i] & (c == '/' ? p->star[i] : p->star[i] | p->percent[i]);
-		uint64_t go = state[i] & (any_case ? is_c[i] | is_lower[i] : is_c[i]);
+		uint64_t go = state[i] & (i == 0 ? is_c[i] | lower : is_c[i]);
 
 		state[i] = stay | go << 1 | carry;
 		carry = go >> 63;
@@ -96,10 +100,10 @@ static bool is_inbox(struct span name)
 bool list_pattern_matches(const struct list_pattern *p, struct span name)
 {
 	uint64_t state[LIST_PATTERN_WORDS] = {1};
-	size_t any_case = is_inbox(name) ? 5 : 0;
+	size_t inbox = is_inbox(name) ? 5 : 0;
 
 	pass_wildcards(p, state);
 	for (size_t i = 0; i < name.n; i++)
-		step(p, state, (unsigned char)name.p[i], i < any_case);
+		step(p, state, (unsigned char)name.p[i], i < inbox ? p->inbox : 0);
 	return state[p->length / 64] >> (p->length % 64) & 1;
 }

@@ -15,13 +15,14 @@
 struct list_pattern {
 	size_t length, words;
 	bool ends_in_percent;
+	uint64_t inbox;           /* the first positions, as far as they spell INBOX in any case */
 	uint64_t *star, *percent; /* positions that hold one */
 	uint64_t *chars;          /* for each byte: positions that hold it */
 };
 
 /* text is UTF-8 in NFC. False if it is too long or the arena is full. */
 bool list_pattern_compile(struct list_pattern *p, struct arena *arena, struct span text);
-/* INBOX at the first level matches in any case. */
+/* INBOX at the first level is matched in any case. */
 bool list_pattern_matches(const struct list_pattern *p, struct span name);
 
 #endif

@@ -7,6 +7,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "support"))
 
 from appliance import Appliance  # noqa: E402
+from imap_account import ImapAccount  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +28,11 @@ def make_appliance():
     yield make
     for one in made:
         one.__exit__(None, None, None)
+
+
+@pytest.fixture
+def imap_account(appliance):
+    """An account nobody else uses; open() gives a session."""
+    account = ImapAccount(appliance)
+    yield account
+    account.close()
