@@ -80,14 +80,21 @@ void deflate_took(struct deflate *d, size_t n)
 	d->reader.avail_in = (unsigned)n;
 }
 
+/* A peer that ends its stream cannot say anything more. */
+static ssize_t read_ended(struct err *err)
+{
+	return err_set(err, ERR_CLOSED, "the peer ended its compressed stream");
+}
+
 ssize_t deflate_read(struct deflate *d, char *buf, size_t cap, struct err *err)
 {
+	size_t n;
 	int rc;
 
+	if (d->has_ended)
+		return read_ended(err);
 	if (!deflate_has_pending(d))
 		return 0;
-	if (d->has_ended)
-		return err_set(err, ERR_INVALID, "bytes behind the end of the compressed stream");
 	d->reader.next_out = (unsigned char *)buf;
 	d->reader.avail_out = (unsigned)cap;
 	rc = inflate(&d->reader, Z_SYNC_FLUSH);
@@ -96,10 +103,11 @@ ssize_t deflate_read(struct deflate *d, char *buf, size_t cap, struct err *err)
 	else if (rc != Z_OK && rc != Z_BUF_ERROR)
 		return err_set(err, ERR_INVALID, "broken compressed data: %s",
 		    d->reader.msg ? d->reader.msg : "no reason");
-	d->may_hold = d->reader.avail_out == 0 && !d->has_ended;
+	n = cap - d->reader.avail_out;
+	d->may_hold = d->reader.avail_out == 0;
 	if (d->reader.avail_in == 0)
 		drop_raw(d);
-	return (ssize_t)(cap - d->reader.avail_out);
+	return n == 0 && d->has_ended ? read_ended(err) : (ssize_t)n;
 }
 
 bool deflate_has_pending(const struct deflate *d)
