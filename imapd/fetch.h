@@ -34,6 +34,7 @@ struct fetch_item {
 	struct mail_section section;
 	struct span *fields; /* HEADER.FIELDS */
 	size_t field_count;
+	bool is_kept; /* cache rows keep all of them */
 	bool has_partial;
 	bool is_lazy; /* PREVIEW */
 	uint32_t partial_at, partial_n;
@@ -44,7 +45,7 @@ struct fetch_request {
 	struct fetch_item *first, *last;
 	bool is_uid;
 	bool needs_store; /* some item is not in the snapshot */
-	bool needs_cache, needs_body, needs_binary;
+	bool needs_cache, needs_fields, needs_body, needs_binary;
 	bool sets_seen;  /* some item is not a PEEK */
 	bool has_modseq; /* asked for, or by CHANGEDSINCE */
 	bool has_changedsince, wants_vanished;

@@ -175,6 +175,8 @@ static bool parse_section(struct parser *p, struct fetch_item *it, struct span w
 	if (has_fields && (!parse_sp(p) || !parse_astring_list(
 					       p, FETCH_FIELDS_MAX, &it->fields, &it->field_count)))
 		return false;
+	it->is_kept = it->section.kind == MAIL_SECTION_FIELDS && it->section.count == 0 &&
+		      cache_keeps(it->fields, it->field_count);
 	if (!parse_chr(p, ']') || !make_label(p, it, word, text))
 		return false;
 	if (it->kind == FETCH_SECTION)
@@ -216,12 +218,14 @@ static bool parse_item(struct parser *p, struct fetch_request *rq)
 		if (!span_take_iword(&p->in, section_items[i].name))
 			continue;
 		it = add_item(p, rq, kind, word);
-		rq->needs_store = rq->needs_body = true;
+		rq->needs_store = true;
 		rq->needs_binary |= kind != FETCH_SECTION;
 		rq->sets_seen |= !section_items[i].is_quiet;
 		if (!it || !parse_section(p, it, word))
 			return false;
 		rq->needs_cache |= it->section.count || it->section.kind != MAIL_SECTION_WHOLE;
+		rq->needs_fields |= it->is_kept;
+		rq->needs_body |= !it->is_kept;
 		return true;
 	}
 	name = take_name(&p->in);

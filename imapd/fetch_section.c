@@ -51,27 +51,32 @@ static int find(struct fetch_writer *w, const struct mail_section *s, bool *is_t
 	return 0;
 }
 
-/* HEADER.FIELDS: of the header at .. at + n - 1. */
-static int write_fields(
-    struct fetch_writer *w, const struct fetch_item *it, uint64_t at, uint64_t n, struct err *err)
+/* The header that starts at at; 0, 1 (in the next slice), -1. */
+static int read_header(
+    struct fetch_writer *w, uint64_t at, uint64_t n, struct span *header, struct err *err)
 {
-	struct strbuf *picked = &w->scratch;
-	uint64_t got, from = 0, length;
-	struct span header;
+	uint64_t got;
 
-	strbuf_reset(&w->binary.in);
-	strbuf_reset(picked);
 	if (n > MESSAGE_WHOLE_MAX)
 		return err_set(err, ERR_LIMIT, "a header of %llu bytes", (unsigned long long)n);
 	if (w->m.has_bytes) {
-		header = span_sub(strbuf_span(&w->m.bytes), (size_t)at, (size_t)n);
-	} else {
-		if (message_read(&w->m, at, n, &w->binary.in, &got, err) < 0)
-			return -1;
-		if (got < n)
-			return 1;
-		header = strbuf_span(&w->binary.in);
+		*header = span_sub(strbuf_span(&w->m.bytes), (size_t)at, (size_t)n);
+		return 0;
 	}
+	strbuf_reset(&w->binary.in);
+	if (message_read(&w->m, at, n, &w->binary.in, &got, err) < 0)
+		return -1;
+	*header = strbuf_span(&w->binary.in);
+	return got < n;
+}
+
+static int write_fields(
+    struct fetch_writer *w, const struct fetch_item *it, struct span header, struct err *err)
+{
+	struct strbuf *picked = &w->scratch;
+	uint64_t from = 0, length;
+
+	strbuf_reset(picked);
 	if (!mail_header_select(picked, header, it->fields, it->field_count,
 		it->section.kind == MAIL_SECTION_FIELDS))
 		return err_set(err, ERR_LIMIT, "a header is too long");
@@ -85,10 +90,18 @@ static int write_fields(
 
 int fetch_section(struct fetch_writer *w, const struct fetch_item *it, struct err *err)
 {
+	struct span header;
 	bool is_there;
 	uint64_t at, n;
 	int rc;
 
+	if (it->is_kept) {
+		rc = message_cache(&w->m, err);
+		if (rc != 0)
+			return rc;
+		if (w->m.cache.fields.p)
+			return write_fields(w, it, w->m.cache.fields, err);
+	}
 	rc = find(w, &it->section, &is_there, &at, &n, err);
 	if (rc != 0)
 		return rc;
@@ -100,8 +113,11 @@ int fetch_section(struct fetch_writer *w, const struct fetch_item *it, struct er
 	rc = message_open(&w->m, err);
 	if (rc != 0)
 		return rc;
-	if (it->section.kind == MAIL_SECTION_FIELDS || it->section.kind == MAIL_SECTION_FIELDS_NOT)
-		return write_fields(w, it, at, n, err);
+	if (it->section.kind == MAIL_SECTION_FIELDS ||
+	    it->section.kind == MAIL_SECTION_FIELDS_NOT) {
+		rc = read_header(w, at, n, &header, err);
+		return rc != 0 ? rc : write_fields(w, it, header, err);
+	}
 	cut(it, &at, &n);
 	fetch_label(w, it);
 	write_size(w, n);

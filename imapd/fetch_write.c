@@ -5,7 +5,7 @@
 #include "imapd/fetch.h"
 
 /* One item at most, above what is checked between items. */
-#define OUT_MAX (SLICE_BYTES + (size_t)8 * 1024 * 1024)
+#define OUT_MAX (SLICE_BYTES + (size_t)3 * 1024 * 1024)
 
 void fetch_writer_init(struct fetch_writer *w, struct store *store,
     const struct store_snapshot *snap, const struct fetch_request *rq)
@@ -130,8 +130,15 @@ static int write_envelope(struct fetch_writer *w, const struct fetch_item *it, s
 
 static int write_structure(struct fetch_writer *w, const struct fetch_item *it, struct err *err)
 {
-	int rc = message_tree(&w->m, err);
+	int rc = message_cache(&w->m, err);
 
+	if (rc == 0 && it->kind == FETCH_BODYSTRUCTURE && w->m.cache.structure.p) {
+		fetch_label(w, it);
+		strbuf_add(&w->out, w->m.cache.structure);
+		return 0;
+	}
+	if (rc == 0)
+		rc = message_tree(&w->m, err);
 	if (rc != 0)
 		return rc;
 	fetch_label(w, it);
@@ -231,7 +238,7 @@ static int prepare(struct fetch_writer *w, struct err *err)
 		rc = fetch_binary_check(w, err);
 	else if (w->rq->needs_cache)
 		rc = message_cache(&w->m, err);
-	if (rc == 0 && w->rq->needs_body)
+	if (rc == 0 && (w->rq->needs_body || (w->rq->needs_fields && !w->m.cache.fields.p)))
 		rc = message_open(&w->m, err);
 	return rc;
 }

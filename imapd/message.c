@@ -8,6 +8,7 @@ void message_init(struct message *m, struct store *store, uint64_t account)
 {
 	*m = (struct message){.blobs = store_blobs(store), .account = account};
 	strbuf_init(&m->bytes, MESSAGE_WHOLE_MAX);
+	strbuf_init(&m->header, MAIL_HEADER_MAX);
 	strbuf_init(&m->rebuilt, (size_t)8 * 1024 * 1024);
 }
 
@@ -28,6 +29,7 @@ void message_clear(struct message *m)
 {
 	drop(m);
 	strbuf_clear(&m->bytes);
+	strbuf_clear(&m->header);
 	strbuf_clear(&m->rebuilt);
 }
 
@@ -89,8 +91,11 @@ static int walk(struct message *m, struct err *err)
 
 	for (size_t done = 0; rc == 0 && n > 0 && done < MESSAGE_STEP; done += n) {
 		rc = blob_read(m->reader, buf, PIECE, &n, err);
-		if (rc == 0 && n > 0 && m->parser)
-			mime_parser_feed(m->parser, span_make(buf, n));
+		if (rc < 0 || n == 0 || !m->parser)
+			continue;
+		mime_parser_feed(m->parser, span_make(buf, n));
+		strbuf_add(
+		    &m->header, span_sub(span_make(buf, n), 0, MAIL_HEADER_MAX - m->header.n));
 	}
 	mem_free(buf);
 	if (rc < 0)
@@ -145,6 +150,7 @@ static int rebuild(struct message *m, struct err *err)
 		if (reopen(m, err) < 0)
 			return -1;
 		m->parser = mime_parser_new();
+		strbuf_reset(&m->header);
 	}
 	rc = walk(m, err);
 	if (rc != 0)
@@ -155,8 +161,7 @@ static int rebuild(struct message *m, struct err *err)
 	m->parser = NULL;
 	blob_reader_free(m->reader);
 	m->reader = NULL;
-	/* Part 0 of a parsed tree has its envelope: the header is not asked. */
-	return keep_row(m, SPAN(""), err);
+	return keep_row(m, strbuf_span(&m->header), err);
 }
 
 /* Is there a row, and does it belong to this message? */

@@ -31,6 +31,7 @@ struct message {
 	bool is_verified;           /* a large body was read to its end once */
 	struct blob_reader *reader; /* of a large one */
 	struct mime_parser *parser; /* while the row of a large one is made */
+	struct strbuf header;       /* meanwhile: its first MAIL_HEADER_MAX bytes */
 };
 
 void message_init(struct message *m, struct store *store, uint64_t account);

@@ -123,22 +123,34 @@ static int compare_names(const void *a, const void *b)
 	return (x->n > y->n) - (x->n < y->n);
 }
 
+#define FEW_NAMES 16
+
+static bool is_among(struct span name, const struct span *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (span_ieq(name, names[i]))
+			return true;
+	return false;
+}
+
 bool mail_header_select(
     struct strbuf *out, struct span header, const struct span *names, size_t count, bool keep)
 {
-	/* Sorted, so that many names times many fields is not quadratic. */
-	struct span *sorted = mem_array(count + 1, sizeof(*sorted));
 	struct mail_header h = {header, 0};
+	struct span *sorted = NULL;
 	struct mail_field f;
 
-	for (size_t i = 0; i < count; i++)
-		sorted[i] = names[i];
-	qsort(sorted, count, sizeof(*sorted), compare_names);
+	/* Sorted, so that many names times many fields is not quadratic. */
+	if (count > FEW_NAMES) {
+		sorted = mem_dup(names, count * sizeof(*sorted));
+		qsort(sorted, count, sizeof(*sorted), compare_names);
+	}
 	while (mail_header_next(&h, &f)) {
 		bool is_listed =
-		    f.name.n && bsearch(&f.name, sorted, count, sizeof(*sorted), compare_names);
+		    sorted ? bsearch(&f.name, sorted, count, sizeof(*sorted), compare_names) != NULL
+			   : is_among(f.name, names, count);
 
-		if (is_listed == keep)
+		if ((f.name.n && is_listed) == keep)
 			strbuf_add(out, span_sub(header, f.offset, f.size));
 	}
 	mem_free(sorted);

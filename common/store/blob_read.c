@@ -4,6 +4,7 @@
 #include "common/store/blob_int.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -222,6 +223,56 @@ void blob_reader_free(struct blob_reader *r)
 	mem_free(r);
 }
 
+/* --- small bodies: at once ----------------------------------------------------------------------
+ */
+static pthread_once_t decompressor_once = PTHREAD_ONCE_INIT;
+static pthread_key_t decompressor_key;
+
+static void decompressor_free(void *zstd)
+{
+	ZSTD_freeDCtx(zstd);
+}
+
+static void decompressor_make_key(void)
+{
+	if (pthread_key_create(&decompressor_key, decompressor_free) != 0)
+		fatal("no key for a thread's decompressor");
+}
+
+/* One a thread: making one costs more than what it does for a small body. */
+static ZSTD_DCtx *decompressor(void)
+{
+	ZSTD_DCtx *zstd;
+
+	pthread_once(&decompressor_once, decompressor_make_key);
+	zstd = pthread_getspecific(decompressor_key);
+	if (zstd)
+		return zstd;
+	zstd = ZSTD_createDCtx();
+	if (!zstd || pthread_setspecific(decompressor_key, zstd) != 0)
+		fatal("no memory to decompress a body");
+	return zstd;
+}
+
+static int read_inline(const struct blob *blob, struct strbuf *out, struct err *err)
+{
+	unsigned char sum[SHA256_LEN];
+	char *room = strbuf_room(out, (size_t)blob->size);
+	size_t n;
+
+	if (!room)
+		return err_set(err, ERR_LIMIT, "no room for a body");
+	sha256_once(blob->data, sum);
+	if (blob->data.n != blob->stored || memcmp(sum, blob->sum, sizeof(sum)) != 0)
+		return err_set(err, ERR_CORRUPT, "a body does not have its length or checksum");
+	n = ZSTD_decompressDCtx(
+	    decompressor(), room, (size_t)blob->size, blob->data.p, blob->data.n);
+	if (ZSTD_isError(n) || n != blob->size)
+		return err_set(err, ERR_CORRUPT, "a body does not decompress to its length");
+	strbuf_added(out, n);
+	return 0;
+}
+
 int blob_read_all(
     struct blob_dir *d, const struct blob *blob, struct strbuf *out, size_t max, struct err *err)
 {
@@ -232,6 +283,8 @@ int blob_read_all(
 	if (blob->size > max)
 		return err_set(err, ERR_LIMIT, "a body of %llu bytes, %zu are the limit",
 		    (unsigned long long)blob->size, max);
+	if (!blob->is_file && blob->codec == BLOB_CODEC_ZSTD)
+		return read_inline(blob, out, err);
 	if (blob_open(d, blob, &r, err) < 0)
 		return -1;
 	do {
