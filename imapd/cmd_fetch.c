@@ -10,7 +10,7 @@
 #define BATCH 256 /* messages marked \Seen in one go */
 #define SLICE_MESSAGES 500
 #define AHEAD_BYTES ((size_t)2 * SLICE_BYTES) /* may wait for the client while more is read */
-#define REBUILT_MAX 64 /* cache rows made again in one slice */
+#define REBUILT_MAX 64                        /* cache rows made again in one slice */
 #define REBUILT_BYTES (256 * 1024)
 
 struct fetch {
@@ -416,8 +416,8 @@ static void fetch_done(struct task *t)
 		return;
 	}
 	/* The next slice is made while the client takes this one. */
-	if (deliver(f, &err) && (conn_output_waiting(s->conn) <= AHEAD_BYTES ||
-				    session_flow(s, fetch_continue)))
+	if (deliver(f, &err) &&
+	    (conn_output_waiting(s->conn) <= AHEAD_BYTES || session_flow(s, fetch_continue)))
 		fetch_continue(s);
 }
 
