@@ -22,7 +22,7 @@ checks=(
 	python3-pytest python3-pytest-xdist curl swaks isync fetchmail neomutt
 )
 packages=(
-	dpkg-dev debhelper dh-apparmor fakeroot lintian
+	dpkg-dev debhelper dh-apparmor fakeroot lintian mmdebstrap
 )
 
 wanted=("${build[@]}" "${checks[@]}")
