@@ -77,16 +77,13 @@ static ssize_t send_some(struct ipc_link *l)
 		first = p;
 	}
 	if (first) {
-		struct cmsghdr *c;
-
 		memset(&control, 0, sizeof(control));
+		control.align.cmsg_level = SOL_SOCKET;
+		control.align.cmsg_type = SCM_RIGHTS;
+		control.align.cmsg_len = CMSG_LEN(first->count * sizeof(int));
+		memcpy(CMSG_DATA(&control.align), first->fds, first->count * sizeof(int));
 		msg.msg_control = control.bytes;
 		msg.msg_controllen = CMSG_SPACE(first->count * sizeof(int));
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(first->count * sizeof(int));
-		memcpy(CMSG_DATA(c), first->fds, first->count * sizeof(int));
 	}
 	ssize_t n = sendmsg(l->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 

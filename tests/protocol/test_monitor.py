@@ -1,0 +1,142 @@
+"""Monitors: who binds, who is started again, and changes that drop nobody."""
+import os
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from appliance import BIN, Appliance, free_ports, make_certificate
+
+GREETINGS = {"smtp": b"220 ", "imap": b"* OK", "pop3": b"+OK "}
+
+
+@pytest.fixture(scope="module")
+def running():
+    with Appliance(settings={"process.silence_max": "1"}) as appliance:
+        yield appliance
+
+
+def greeting(appliance, listener):
+    with appliance.connect(listener) as sock:
+        return sock.recv(4)
+
+
+def new_pid(appliance, program, old):
+    def look():
+        pid = appliance.pids().get(program)
+        return pid if pid and pid != old else None
+    return appliance.wait_for(look)
+
+
+def is_open(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("program", ["smtpd", "imapd", "pop3d"])
+def test_monitors_link_no_openssl(program):
+    needed = subprocess.run(["readelf", "-d", f"{BIN}/{program}"], stdout=subprocess.PIPE,
+                            check=True, text=True).stdout
+    assert "libc.so" in needed
+    assert "ssl" not in needed and "crypto" not in needed
+
+
+def test_a_role_that_is_killed_comes_back_and_no_connection_is_refused(running):
+    for program, listener in (("smtpd-receive", "smtp"), ("pop3d-worker", "pop3")):
+        old = running.kill(program)
+        # The monitor holds the socket: who comes now waits for the new process.
+        assert greeting(running, listener) == GREETINGS[listener]
+        assert new_pid(running, program, old)
+
+
+def test_a_role_that_does_not_answer_is_started_again(running):
+    old = running.pids()["pop3d-worker"]
+    os.kill(old, signal.SIGSTOP)
+    assert new_pid(running, "pop3d-worker", old)
+    assert greeting(running, "pop3") == GREETINGS["pop3"]
+    assert "event=program-silent program=pop3d-worker" in running.log_text()
+
+
+def test_a_monitor_that_is_killed_comes_back_with_its_roles(running):
+    before = running.pids()
+    running.kill("smtpd")
+    for program in ("smtpd", "smtpd-receive", "smtpd-local"):
+        new_pid(running, program, before[program])
+    running.wait_for(lambda: is_open(running.ports["smtp"]))
+    assert greeting(running, "smtp") == GREETINGS["smtp"]
+
+
+def test_listeners_come_move_and_go_and_sessions_stay(running):
+    one, two = free_ports(2)
+    running.listeners = {"extra": {"role": "pop3", "tls": "none", "login_without_tls": "yes"}}
+    running.ports["extra"] = one
+    running.write_conf()
+    running.ctl("reload")
+    with running.connect("extra") as session:
+        lines = session.makefile("rwb", buffering=0)
+        assert lines.readline().startswith(b"+OK")
+        running.ports["extra"] = two
+        running.write_conf()
+        running.ctl("reload")
+        assert not is_open(one) and is_open(two)
+        lines.write(b"CAPA\r\n")
+        assert lines.readline().startswith(b"+OK")
+        while lines.readline() != b".\r\n":
+            pass
+        running.listeners, _ = {}, running.ports.pop("extra")
+        running.write_conf()
+        running.ctl("reload")
+        assert not is_open(two)
+        lines.write(b"QUIT\r\n")
+        assert lines.readline().startswith(b"+OK")
+
+
+@pytest.mark.parametrize("what,expected", [
+    ("port", "in use"), ("certificate", "missing"), ("range", "65536")])
+def test_a_change_that_cannot_be_changes_nothing_and_says_why(running, what, expected):
+    pids, ports = running.pids(), dict(running.ports)
+    good, taken = free_ports(1)[0], socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    running.ports["pop3"] = good
+    running.listeners = {"smtp": {"hostname": "other.example.test"}}
+    if what == "port":
+        running.ports["smtp"] = taken.getsockname()[1]
+    elif what == "range":
+        running.ports["smtp"] = 65536
+    else:
+        running.listeners["smtp"]["certificate"] = "missing"
+    running.write_conf()
+    answer = running.run_ctl("reload").stdout.decode()
+    running.listeners, running.ports = {}, ports
+    running.write_conf()
+    taken.close()
+    assert "smtp" in answer and expected in answer
+    assert greeting(running, "smtp") == GREETINGS["smtp"]
+    with running.connect("smtp") as sock:
+        assert b"mail.example.test" in sock.recv(1000)
+    assert running.pids() == pids
+    running.ctl("reload")
+    assert not is_open(good) and greeting(running, "pop3") == GREETINGS["pop3"]
+
+
+def test_a_port_that_is_taken_ends_the_start_and_is_named():
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    one = Appliance()
+    try:
+        make_certificate(f"{one.state}/keys/default")
+        one.pick_ports()
+        one.ports["imaps"] = taken.getsockname()[1]
+        one.write_conf()
+        with pytest.raises(RuntimeError) as why:
+            one.start()
+        assert "imapd: listener imaps: bind 127.0.0.1:" in str(why.value)
+        assert "in use" in str(why.value)
+    finally:
+        taken.close()
+        one.process.stdout.close()
+        one.process = None
+        one.__exit__(None, None, None)
