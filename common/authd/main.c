@@ -110,6 +110,7 @@ int main(int argc, char **argv)
 	static const struct role_ops ops = {
 	    .name = "authd",
 	    .reads_config = true,
+	    .state = {"auth", "conf"},
 	    .start = start,
 	    .on_reload = on_reload,
 	    .on_drain = on_drain,

@@ -4,9 +4,6 @@
 
 #include "common/base/mem.h"
 
-#include <errno.h>
-#include <sys/stat.h>
-
 #define PASSES 2
 #define LANES 1
 
@@ -131,18 +128,6 @@ static int load(struct authd *a, struct err *err)
 	return rc;
 }
 
-/* <state>/<name>; started as root, the launcher made it. */
-static int make_folder(const struct authd *a, const char *name, mode_t mode,
-    char dir[CONFIG_PATH_MAX], struct err *err)
-{
-	if (config_state_path(a->cfg, name, dir, err) < 0)
-		return -1;
-	if (mkdir(dir, mode) < 0)
-		return errno == EEXIST ? 0 : err_errno(err, errno, "%s", dir);
-	/* By path: the umask must not take away what others need. */
-	return chmod(dir, mode) == 0 ? 0 : err_errno(err, errno, "%s", dir);
-}
-
 static void on_failure(void *arg, const struct err *err)
 {
 	struct authd *a = arg;
@@ -162,11 +147,8 @@ int state_open(struct authd *a, struct err *err)
 	a->next_account = a->next_app = a->next_audit = 1;
 	index_init(&a->index);
 	a->sessions = sessions_new();
-	/* <state>/auth is authd's alone, the environment is a folder in it; everybody may read the
-	 * settings in <state>/conf. */
-	if (make_folder(a, "conf", 0755, dir, err) < 0 ||
-	    make_folder(a, "auth", 0700, dir, err) < 0 ||
-	    config_state_path(a->cfg, "auth/env", dir, err) < 0 ||
+	/* <state>/auth is authd's alone; the environment is a folder in it. */
+	if (config_state_path(a->cfg, "auth/env", dir, err) < 0 ||
 	    db_env_open(&env, &a->env, err) < 0 || load(a, err) < 0)
 		return -1;
 	a->writer = db_writer_new(a->env, a->loop, &opt);

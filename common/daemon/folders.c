@@ -155,3 +155,21 @@ int folders_make(const struct config *cfg, const struct identities *ids, struct 
 		return -1;
 	return make_all(cfg, ids, config_run_path, run_folders, ARRAY_LEN(run_folders), err);
 }
+
+int folders_make_state(const struct config *cfg, const char *name, struct err *err)
+{
+	char path[CONFIG_PATH_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(state_folders); i++) {
+		if (strcmp(state_folders[i].path, name) != 0)
+			continue;
+		if (config_state_path(cfg, name, path, err) < 0)
+			return -1;
+		if (mkdir(path, 0700) < 0)
+			return errno == EEXIST ? 0 : err_errno(err, errno, "%s", path);
+		/* By path: the umask must not take away what others need. */
+		return chmod(path, state_folders[i].mode) == 0 ? 0
+							       : err_errno(err, errno, "%s", path);
+	}
+	fatal("no state folder %s", name);
+}

@@ -106,18 +106,18 @@ void identities_find(const struct config *cfg, struct identities *out, struct er
 	gid_t gids[ARRAY_LEN(groups)] = {0};
 
 	*out = (struct identities){0};
-	if (geteuid() != 0) {
-		err_set(why, ERR_DENIED, "not started as root");
-		return;
-	}
 	if (base > 0) {
 		number(out, gids, base);
 	} else if (read_users(out) < WHO_COUNT || read_groups(gids) < ARRAY_LEN(groups)) {
+		*out = (struct identities){0};
 		err_set(
 		    why, ERR_NOT_FOUND, "the users %s ... and their groups do not exist", users[0]);
 		return;
 	}
-	out->are_separate = true;
+	out->are_known = true;
+	out->are_separate = geteuid() == 0;
+	if (!out->are_separate)
+		err_set(why, ERR_DENIED, "not started as root");
 	out->all = gids[0];
 	out->queue = gids[1];
 	out->store = gids[2];

@@ -24,7 +24,8 @@ struct identity {
 };
 
 struct identities {
-	bool are_separate; /* false: nothing below is set */
+	bool are_separate; /* we are root, and may hand them out */
+	bool are_known;    /* false: nothing below is set */
 	struct identity who[WHO_COUNT];
 	gid_t all, queue, store;
 };
@@ -49,5 +50,8 @@ int caps_drop_all(struct err *err);
  * they need each other. As root with separate identities, folders that root made before (a start
  * without them, an installation's first key) go to their owners with everything in them. */
 int folders_make(const struct config *cfg, const struct identities *ids, struct err *err);
+/* One of them, <state>/<name>, where a process without a launcher needs it. There already is fine.
+ */
+int folders_make_state(const struct config *cfg, const char *name, struct err *err);
 
 #endif

@@ -132,12 +132,53 @@ static int open_authd(struct role *r, struct err *err)
 	return 0;
 }
 
+/* The folder of a file. */
+static void folder_of(const char *path, char out[CONFIG_PATH_MAX])
+{
+	const char *slash = strrchr(path, '/');
+
+	if (slash)
+		snprintf(
+		    out, CONFIG_PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+	else
+		snprintf(out, CONFIG_PATH_MAX, ".");
+}
+
+/* From here on the process reaches nothing but what is its own. */
+static int enter_sandbox(const struct frame *f, struct err *err)
+{
+	const struct role_ops *ops = f->role.ops;
+	const struct config *cfg = f->role.cfg;
+	char write[ARRAY_LEN(ops->state) + 1][CONFIG_PATH_MAX], read[2][CONFIG_PATH_MAX];
+	struct sandbox s = {.net = ops->net};
+	size_t n = 0;
+
+	memcpy(s.ports, ops->ports, sizeof(s.ports));
+	for (; n < ARRAY_LEN(ops->state) && ops->state[n]; n++) {
+		if (folders_make_state(cfg, ops->state[n], err) < 0 ||
+		    config_state_path(cfg, ops->state[n], write[n], err) < 0)
+			return -1;
+		s.write[n] = write[n];
+	}
+	if (config_run_path(cfg, ops->name, write[n], err) < 0)
+		return -1;
+	s.write[n] = write[n];
+	if (f->conf_path) {
+		folder_of(f->conf_path, read[0]);
+		if (config_state_path(cfg, "conf", read[1], err) < 0)
+			return -1;
+		s.read[0] = read[0];
+		s.read[1] = read[1];
+	}
+	return sandbox_enter(&s, err);
+}
+
 static int frame_start(struct frame *f, struct err *err)
 {
 	struct role *r = &f->role;
 
-	if (process_make_run_folder(r->cfg, r->ops->name, err) < 0 || ctl_open(f, err) < 0 ||
-	    open_authd(r, err) < 0)
+	if (process_make_run_folder(r->cfg, r->ops->name, err) < 0 || enter_sandbox(f, err) < 0 ||
+	    ctl_open(f, err) < 0 || open_authd(r, err) < 0)
 		return -1;
 	f->has_started = true;
 	if (r->ops->start(r, err) < 0)

@@ -19,6 +19,7 @@
 
 #include "common/config/config.h"
 #include "common/daemon/answer.h"
+#include "common/daemon/sandbox.h"
 #include "common/event/loop.h"
 #include "common/ipc/ipc.h"
 #include "common/ipc/msg.h"
@@ -30,10 +31,15 @@ struct role;
 struct role_listener;
 
 struct role_ops {
-	const char *name;       /* "smtpd-receive": log name and control socket */
-	bool reads_config;      /* started with -c FILE, without a monitor */
-	unsigned roles;         /* 1u << enum listener_role, of the listeners it serves */
-	const char *full_reply; /* to a client for which no descriptor is left, with CRLF */
+	const char *name;  /* "smtpd-receive": log name and control socket */
+	bool reads_config; /* started with -c FILE, without a monitor */
+	/* The sandbox: folders below <state> that it works in, and its network. Besides, it has its
+	 * run folder and the system's libraries; who reads the configuration, its folder. */
+	const char *state[4];
+	enum sandbox_net net;
+	uint16_t ports[SANDBOX_PORTS]; /* with SANDBOX_RESOLVE */
+	unsigned roles;                /* 1u << enum listener_role, of the listeners it serves */
+	const char *full_reply;        /* to a client for which no descriptor is left, with CRLF */
 	/* Opens what the role needs. The listeners accept only after it returned 0. */
 	int (*start)(struct role *r, struct err *err);
 	/* Owns fd. The connection was counted in r->limits: role_connection_gone when it ends. When

@@ -110,6 +110,7 @@ int main(int argc, char **argv)
 {
 	static const struct role_ops ops = {
 	    .name = "smtpd-local",
+	    .state = {"queue", "store"},
 	    .start = start,
 	    .on_drain = on_drain,
 	    .on_admin = local_admin,
