@@ -128,6 +128,8 @@ void change_commit(struct change *c, void (*done)(void *arg, const struct err *e
 		}
 	}
 	plan_clear(&before);
+	if (m->is_stopping)
+		plan_close_ports(&m->plan);
 	timer_set(&c->deadline, COMMIT_MS);
 	if (c->waiting == 0)
 		tell(c);

@@ -60,6 +60,8 @@ static void on_end(void *arg, int status)
 static void stop(struct monitor *m)
 {
 	m->is_stopping = true;
+	/* Nobody shall wait for an answer on a port that no role serves any more. */
+	plan_close_ports(&m->plan);
 	supervisor_stop(m->supervisor);
 }
 

@@ -76,6 +76,7 @@ void plan_init(struct plan *p);
 int plan_make(struct monitor *m, struct plan *p, struct config *cfg, const struct plan *before,
     struct err *err);
 void plan_clear(struct plan *p);
+void plan_close_ports(struct plan *p);
 void plan_move(struct plan *to, struct plan *from); /* from is empty then */
 /* Everything that a role needs of it, as the beginning of a change, and the question. */
 void plan_send(const struct plan *p, struct fed *role, uint32_t number);

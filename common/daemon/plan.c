@@ -146,11 +146,18 @@ void plan_init(struct plan *p)
 	list_init(&p->certs);
 }
 
-void plan_clear(struct plan *p)
+void plan_close_ports(struct plan *p)
 {
 	for (size_t i = 0; i < p->port_count; i++)
 		port_unref(p->ports[i]);
 	mem_free(p->ports);
+	p->ports = NULL;
+	p->port_count = 0;
+}
+
+void plan_clear(struct plan *p)
+{
+	plan_close_ports(p);
 	LIST_EACH_SAFE (it, &p->certs)
 		cert_free(container_of(it, struct cert, link));
 	config_unref(p->cfg);

@@ -284,7 +284,7 @@ int role_main(int argc, char **argv, const struct role_ops *ops)
 	process_settle();
 	log_open(ops->name, 2);
 	frame_init(&f, ops, is_own ? argv[2] : NULL);
-	if ((argc != 1 && !is_own) || (!is_own && ops->reads_config) || open_parent(&f) < 0) {
+	if (is_own != ops->reads_config || (argc != 1 && !is_own) || open_parent(&f) < 0) {
 		fprintf(stderr,
 		    ops->reads_config ? "usage: %s -c FILE\n" : "%s is started by its monitor\n",
 		    ops->name);

@@ -26,6 +26,8 @@ static void on_end(void *arg, int status)
 }
 
 static const struct supervisor_ops ops = {.on_ready = on_ready, .on_end = on_end};
+static struct program *programs[3];
+static size_t program_count;
 
 static const char *in_dir(const char *name)
 {
@@ -42,7 +44,8 @@ static void setup(void)
 	loop_setup();
 	snprintf(dir, sizeof(dir), "/tmp/mailstead-test-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
-	s = supervisor_new(loop, &ops, NULL);
+	s = supervisor_new(
+	    loop, &(struct supervisor_options){.ops = &ops, .silence_ms = 500, .stop_ms = 10000});
 }
 
 static void teardown(void)
@@ -56,17 +59,28 @@ static void teardown(void)
 	loop_teardown();
 }
 
-/* A program that writes its name when it starts and when it is told to end. */
-static void add(const char *name, const char *script)
+/* A program that writes its name when it starts and when it is told to end. Ready is a frame over
+ * descriptor 3; a shell answers no pings. */
+static void add_kind(const char *name, const char *script, unsigned rank, bool is_foreign)
 {
 	char text[1024], shell[] = "/bin/sh", flag[] = "-c";
 
 	snprintf(text, sizeof(text),
 	    "echo +%s >>%s; trap 'echo -%s >>%s; exit 0' TERM; "
-	    "ready() { printf x >&3; exec 3>&-; }; "
+	    "ready() { printf '\\0\\0\\0\\0\\0\\050\\0\\0\\0\\0\\0\\0' >&3; }; "
 	    "rest() { while :; do sleep 0.01; done; }; %s",
 	    name, in_dir("trace"), name, in_dir("trace"), script);
-	supervisor_add(s, name, (char *[]){shell, flag, text, NULL});
+	programs[program_count++] =
+	    supervisor_add(s, &(struct program_spec){.name = name,
+				  .argv = (char *[]){shell, flag, text, NULL},
+				  .rank = rank,
+				  .is_foreign = is_foreign});
+}
+
+/* Ranks as added, so that they end in reverse. */
+static void add(const char *name, const char *script)
+{
+	add_kind(name, script, (unsigned)program_count, true);
 }
 
 static const char *trace(void)
@@ -84,24 +98,17 @@ static const char *trace(void)
 	return text;
 }
 
-static pid_t pid_found;
-static unsigned restarts_found;
-static const char *name_wanted;
-
-static void find(void *arg, const char *name, pid_t pid, unsigned restarts)
+static struct program *find(const char *name)
 {
-	if (strcmp(name, name_wanted) != 0)
-		return;
-	pid_found = pid;
-	restarts_found = restarts;
+	for (size_t i = 0; i < program_count; i++)
+		if (strcmp(program_name(programs[i]), name) == 0)
+			return programs[i];
+	ck_abort_msg("no program %s", name);
 }
 
 static pid_t pid_of(const char *name)
 {
-	name_wanted = name;
-	pid_found = -1;
-	supervisor_each(s, find, NULL);
-	return pid_found;
+	return program_pid(find(name));
 }
 
 static void stop(void)
@@ -145,7 +152,7 @@ START_TEST(killed_comes_back)
 		ck_assert_int_eq(kill(old, SIGKILL), 0);
 		while (pid_of("a") == old || pid_of("a") == 0)
 			loop_settle();
-		ck_assert_uint_eq(restarts_found, round);
+		ck_assert_uint_eq(program_restarts(find("a")), round);
 		ck_assert_int_eq(pid_of("b"), other);
 		while (strcmp(trace(), round == 1 ? "+a +b +a " : "+a +b +a +a ") != 0)
 			loop_settle();
@@ -168,8 +175,7 @@ START_TEST(back_off)
 	for (unsigned round = 1; round <= 3; round++) {
 		do {
 			loop_settle();
-			pid_of("a");
-		} while (restarts_found < round + 1);
+		} while (program_restarts(find("a")) < round + 1);
 		started[round] = clock_mono_ms();
 	}
 	/* Later than asked is possible at any load, earlier is not. */
@@ -215,11 +221,11 @@ END_TEST
 
 START_TEST(no_such_program)
 {
-	supervisor_add(s, "x", (char *[]){dir, NULL});
+	supervisor_add(s, &(struct program_spec){.name = "x", .argv = (char *[]){dir, NULL}});
 	supervisor_start(s);
 	loop_wait();
 	ck_assert_uint_eq(ends, 1);
-	ck_assert_int_eq(end_status, 1);
+	ck_assert_int_eq(end_status, 127);
 }
 END_TEST
 
@@ -248,7 +254,7 @@ START_TEST(stopped_between)
 }
 END_TEST
 
-START_TEST(signals_reach_all)
+START_TEST(a_signal_reaches_its_program)
 {
 	char script[256];
 
@@ -256,14 +262,49 @@ START_TEST(signals_reach_all)
 	add("a", script);
 	supervisor_start(s);
 	loop_wait();
-	supervisor_signal(s, SIGHUP);
+	program_signal(find("a"), SIGHUP);
 	while (strcmp(trace(), "+a HUP ") != 0)
 		loop_settle();
 	stop();
 }
 END_TEST
 
-/* A program gets its standard descriptors, the pipe as 3, and none of ours. */
+/* One that says ready and then answers no ping is killed, and comes back. */
+START_TEST(silent_is_killed)
+{
+	pid_t old;
+
+	add_kind("a", "ready; rest", 0, false);
+	supervisor_start(s);
+	loop_wait();
+	old = pid_of("a");
+	while (pid_of("a") == old || pid_of("a") == 0)
+		loop_settle();
+	stop();
+	ck_assert_int_eq(end_status, 0);
+}
+END_TEST
+
+/* The same rank ends together, whoever takes longer. */
+START_TEST(ranks_end_together)
+{
+	char slow[256];
+
+	add_kind("a", "ready; rest", 0, true);
+	snprintf(slow, sizeof(slow),
+	    "trap 'while ! grep -q -- -c %s; do sleep 0.01; done; echo -b >>%s; exit 0' TERM; "
+	    "ready; rest",
+	    in_dir("trace"), in_dir("trace"));
+	add_kind("b", slow, 1, true);
+	add_kind("c", "ready; rest", 1, true);
+	supervisor_start(s);
+	loop_wait();
+	stop();
+	ck_assert_str_eq(trace(), "+a +b +c -c -b -a ");
+}
+END_TEST
+
+/* A program gets its standard descriptors, the link as 3, and none of ours. */
 START_TEST(descriptors)
 {
 	char script[256];
@@ -293,7 +334,8 @@ int main(void)
 {
 	const TTest *const tests[] = {in_order, killed_comes_back, back_off, first_start_fails,
 	    first_start_ends_well_but_not_ready, first_start_killed, no_such_program, stopped_early,
-	    stopped_between, signals_reach_all, descriptors};
+	    stopped_between, a_signal_reaches_its_program, silent_is_killed, ranks_end_together,
+	    descriptors};
 	TCase *tc = tcase_create("supervise");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
