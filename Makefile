@@ -82,7 +82,7 @@ DIRS_web-server := webadmin/server
 # Shared libraries a program may need; --as-needed drops the rest.
 PKGS := libssl libcrypto libevent_core libevent_pthreads libzstd zlib libargon2 libidn2 libutf8proc
 # lmdb has a pkg-config file on Debian, but not everywhere.
-EXTLIBS = $(shell $(PKG_CONFIG) --libs openssl libevent_core libevent_pthreads libzstd zlib libargon2 libutf8proc libidn2) -llmdb
+EXTLIBS = $(shell $(PKG_CONFIG) --libs openssl libevent_core libevent_pthreads libzstd zlib libargon2 libutf8proc libidn2 libqrencode) -llmdb
 
 COMMON_LIBS := $(foreach d,$(COMMON),$(if $(wildcard common/$(d)/*.c),$(BUILD)/lib/common-$(d).a))
 BINS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(firstword $(DIRS_$(p)))/main.c),$(BUILD)/bin/$(p)))

@@ -4,7 +4,7 @@
 
 #include <unistd.h>
 
-#define ANSWER_TIMEOUT_MS 20000
+#define ANSWER_TIMEOUT_MS 45000
 #define RECORDS_MAX 10000
 
 static int add_record(struct request *rq, struct answer *a, struct span body, struct err *err)
@@ -48,26 +48,25 @@ out:
 	return result;
 }
 
-int admin_call(struct request *rq, const char *const *words, size_t count, struct span secret,
-    struct answer *a, struct err *err)
+int admin_call(struct request *rq, const struct command *cmd, struct answer *a, struct err *err)
 {
-	struct ipc_admin cmd = {
-	    .token = span_of(rq->token), .client = rq->client, .secret = secret};
+	struct ipc_admin m = {
+	    .token = span_of(rq->token), .client = rq->client, .secret = cmd->secret};
 	char path[CONFIG_PATH_MAX];
 	struct strbuf body;
 	int result = -1;
 	int fd;
 
 	*a = (struct answer){0};
-	for (size_t i = 0; i < count && i < IPC_ADMIN_WORDS; i++)
-		cmd.words[cmd.count++] = span_of(words[i]);
+	for (size_t i = 0; i < cmd->count && i < IPC_ADMIN_WORDS; i++)
+		m.words[m.count++] = span_of(cmd->words[i]);
 	if (config_run_path(rq->cfg, RUN_WEB_SOCK, path, err) < 0)
 		return -1;
 	fd = ipc_sync_connect(path, ANSWER_TIMEOUT_MS, err);
 	if (fd < 0)
 		return -1;
 	strbuf_init(&body, IPC_BODY_MAX);
-	ipc_enc_admin(&body, &cmd);
+	ipc_enc_admin(&body, &m);
 	if (!body.failed &&
 	    ipc_sync_send(fd, IPC_ADMIN, 1, strbuf_span(&body), ANSWER_TIMEOUT_MS, err) == 0)
 		result = read_answer(rq, fd, a, err);
@@ -87,4 +86,46 @@ bool answer_value(const struct answer *a, size_t i, const char *name, struct ipc
 		if (span_eq(v->name, span_of(name)))
 			return true;
 	return false;
+}
+
+struct span answer_text(const struct answer *a, size_t i, const char *name)
+{
+	struct ipc_value v;
+
+	return answer_value(a, i, name, &v) && v.type == IPC_TEXT ? v.text : span_make("", 0);
+}
+
+uint64_t answer_number(const struct answer *a, size_t i, const char *name)
+{
+	struct ipc_value v;
+
+	return answer_value(a, i, name, &v) && v.type != IPC_TEXT ? v.number : 0;
+}
+
+bool admin_has(struct request *rq, const char *verb)
+{
+	struct err err = ERR_INIT;
+	struct answer a;
+
+	if (admin_call(rq, &WORDS("help"), &a, &err) < 0 || a.code != ERR_NONE)
+		return false;
+	for (size_t i = 0; i < a.count; i++)
+		if (span_eq(answer_text(&a, i, "command"), span_of(verb)))
+			return true;
+	return false;
+}
+
+bool request_who(struct request *rq)
+{
+	struct err err = ERR_INIT;
+	struct answer a;
+
+	if (rq->token[0] == '\0' || admin_call(rq, &WORDS("whoami"), &a, &err) < 0 ||
+	    a.code != ERR_NONE)
+		return false;
+	rq->user = answer_text(&a, 0, "address");
+	rq->is_admin = answer_number(&a, 0, "admin") != 0;
+	rq->has_mailbox = answer_number(&a, 0, "mailbox") != 0;
+	rq->is_setup = span_eq(rq->user, SPAN("setup"));
+	return true;
 }

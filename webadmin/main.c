@@ -1,39 +1,31 @@
 /* The CGI's entrance: one table says what exists, by which method, and who may. */
 #include "webadmin/web.h"
 
-#include "common/base/mem.h"
-
 #include <stdlib.h>
 #include <unistd.h>
 
-#define PUBLIC 1u /* before login too */
-#define POST 2u   /* changes something: POST with the form's token, never GET */
+enum who {
+	PUBLIC, /* anybody */
+	SETUP,  /* the session of the setup code, and administrators */
+	USER,   /* any session of an account */
+	ADMIN,
+};
+
+#define POST 1u   /* changes something: POST with the form's token, never GET */
+#define ANYHOW 2u /* POST without a form: what mail programs ask for */
 
 struct route {
 	struct span path;
+	enum who who;
 	unsigned flags;
 	void (*run)(struct request *rq);
 };
 
 static const struct route routes[] = {
-    {SPAN_INIT("/login"), PUBLIC, page_login},
-    {SPAN_INIT("/login"), PUBLIC | POST, action_login},
-    {SPAN_INIT("/logout"), POST, action_logout},
-    {SPAN_INIT("/"), 0, page_home},
-    {SPAN_INIT("/accounts"), 0, page_accounts},
-    {SPAN_INIT("/accounts/add"), POST, action_account_add},
-    {SPAN_INIT("/accounts/remove"), POST, action_account_remove},
-    {SPAN_INIT("/domains"), 0, page_domains},
-    {SPAN_INIT("/domains/add"), POST, action_domain_add},
-    {SPAN_INIT("/domains/remove"), POST, action_domain_remove},
-    {SPAN_INIT("/aliases"), 0, page_aliases},
-    {SPAN_INIT("/aliases/add"), POST, action_alias_add},
-    {SPAN_INIT("/aliases/remove"), POST, action_alias_remove},
-    {SPAN_INIT("/ports"), 0, page_ports},
-    {SPAN_INIT("/ports/set"), POST, action_set},
-    {SPAN_INIT("/queue"), 0, page_queue},
-    {SPAN_INIT("/password"), 0, page_password},
-    {SPAN_INIT("/password/change"), POST, action_password},
+#define GET_PAGE(path, who, fn) {SPAN_INIT(path), who, 0, fn},
+#define POST_FORM(path, who, fn) {SPAN_INIT(path), who, POST, fn},
+#define POST_ANYHOW(path, who, fn) {SPAN_INIT(path), who, POST | ANYHOW, fn},
+#include "webadmin/routes.def"
 };
 
 static const struct route *find_route(const struct request *rq)
@@ -44,18 +36,52 @@ static const struct route *find_route(const struct request *rq)
 	return NULL;
 }
 
+static bool may(const struct request *rq, enum who who)
+{
+	switch (who) {
+	case PUBLIC:
+		return true;
+	case SETUP:
+		return rq->is_setup || rq->is_admin;
+	case USER:
+		return rq->user.n > 0 && !rq->is_setup;
+	default:
+		return rq->is_admin && !rq->is_setup;
+	}
+}
+
+/* Who came without a session: to the setup while there is no administrator, else to sign in. */
+static void send_away(struct request *rq)
+{
+	struct err err = ERR_INIT;
+	struct answer a;
+
+	if (rq->is_setup)
+		send_redirect("/setup", NULL);
+	else if (rq->user.n > 0 && !rq->is_post && span_eq(rq->path, SPAN("/")))
+		send_redirect("/me", NULL);
+	else if (rq->user.n > 0)
+		page_error(rq, 403, TEXT_NOT_ALLOWED);
+	else if (admin_call(rq, &WORDS("setup", "status"), &a, &err) < 0)
+		page_error(rq, 503, TEXT_NO_AUTHD);
+	else
+		send_redirect(answer_number(&a, 0, "needed") ? "/setup" : "/login", NULL);
+}
+
 static void dispatch(struct request *rq)
 {
 	const struct route *r = find_route(rq);
 
-	if (!rq->is_post && span_eq(rq->path, SPAN("/style.css")))
-		send_file_css();
-	else if (!r)
-		page_error(rq, 404, "There is no such page.");
-	else if (!(r->flags & PUBLIC) && rq->token[0] == '\0')
-		send_redirect("/login", NULL);
-	else if ((r->flags & POST) && !csrf_is_right(rq))
-		page_error(rq, 403, "This form is out of date. Open the page again.");
+	if (!r) {
+		page_error(rq, 404, TEXT_NO_PAGE);
+		return;
+	}
+	if (r->who != PUBLIC)
+		request_who(rq);
+	if (!may(rq, r->who))
+		send_away(rq);
+	else if ((r->flags & POST) && !(r->flags & ANYHOW) && !csrf_is_right(rq))
+		page_error(rq, 403, TEXT_OLD_FORM);
 	else
 		r->run(rq);
 }
@@ -67,14 +93,14 @@ int main(void)
 	struct err err = ERR_INIT;
 
 	alarm(60);
-	if (config_load(conf ? conf : MS_CONF, &rq.cfg, &err) < 0)
-		page_error(&rq, 500, "The configuration cannot be read.");
+	if (config_load(conf ? conf : "/etc/mailstead/mailstead.conf", &rq.cfg, &err) < 0)
+		page_error(&rq, 500, TEXT_NO_CONF);
 	else if (request_read(&rq, &err) < 0)
 		page_error(&rq,
 		    err.code == ERR_LIMIT         ? 413
 		    : err.code == ERR_UNSUPPORTED ? 405
 						  : 400,
-		    err.text);
+		    TEXT_BAD_REQUEST);
 	else
 		dispatch(&rq);
 	config_unref(rq.cfg);

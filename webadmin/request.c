@@ -90,6 +90,65 @@ struct span cookie_find(struct span header, struct span name)
 	return span_make("", 0);
 }
 
+/* --- multipart/form-data (RFC 7578) ------------------------------------------------------------
+ */
+/* The name of a part from its head: Content-Disposition: form-data; name="..." */
+static bool part_name(struct span head, struct span *name)
+{
+	ssize_t at = span_find(head, SPAN("name=\""));
+	ssize_t end;
+
+	/* filename="..." ends with the same letters. */
+	while (at > 0 && ascii_is_alnum(head.p[at - 1])) {
+		ssize_t next = span_find(span_from(head, (size_t)at + 1), SPAN("name=\""));
+
+		at = next < 0 ? -1 : at + 1 + next;
+	}
+	if (at < 0)
+		return false;
+	*name = span_from(head, (size_t)at + 6);
+	end = span_chr(*name, '"');
+	if (end < 0)
+		return false;
+	name->n = (size_t)end;
+	return true;
+}
+
+int multipart_decode(
+    struct span text, struct span boundary, struct field *fields, size_t *count, struct err *err)
+{
+	char mark[80];
+	struct span end, head;
+	ssize_t at;
+
+	if (boundary.n == 0 || boundary.n > 70)
+		return err_set(err, ERR_INVALID, "malformed form");
+	memcpy(mark, "\r\n--", 4);
+	memcpy(mark + 4, boundary.p, boundary.n);
+	end = span_make(mark, boundary.n + 4);
+	/* The first boundary has no line before it. */
+	if (!span_starts(text, span_from(end, 2)))
+		return err_set(err, ERR_INVALID, "malformed form");
+	text = span_from(text, end.n - 2);
+	while (!span_starts(text, SPAN("--"))) {
+		struct field *f = &fields[*count];
+
+		at = span_find(text, SPAN("\r\n\r\n"));
+		if (*count == WEB_FIELDS_MAX || at < 0)
+			return err_set(err, ERR_INVALID, "malformed form");
+		head = span_sub(text, 0, (size_t)at);
+		text = span_from(text, (size_t)at + 4);
+		/* An empty part's end may overlap its head's. */
+		at = span_starts(text, span_from(end, 2)) ? -2 : span_find(text, end);
+		if (at == -1 || !part_name(head, &f->name))
+			return err_set(err, ERR_INVALID, "malformed form");
+		f->value = span_sub(text, 0, at < 0 ? 0 : (size_t)at);
+		text = span_from(text, (size_t)(at + (ssize_t)end.n));
+		(*count)++;
+	}
+	return 0;
+}
+
 static struct span find(const struct field *fields, size_t count, const char *name)
 {
 	for (size_t i = 0; i < count; i++)
@@ -108,6 +167,35 @@ struct span request_query(const struct request *rq, const char *name)
 	return find(rq->query, rq->query_count, name);
 }
 
+const char *form_cstr(struct request *rq, const char *name)
+{
+	const char *s = arena_strdup(&rq->arena, request_form(rq, name));
+
+	return s ? s : "";
+}
+
+static int decode_body(struct request *rq, struct span body, struct err *err)
+{
+	struct span type = env("CONTENT_TYPE");
+	ssize_t at = span_find(type, SPAN("boundary="));
+	struct span boundary;
+
+	if (span_istarts(type, SPAN("application/x-www-form-urlencoded")))
+		return form_decode(&rq->arena, body, rq->form, &rq->form_count, err);
+	if (span_istarts(type, SPAN("multipart/form-data")) && at >= 0) {
+		boundary = span_from(type, (size_t)at + 9);
+		if (boundary.n > 1 && boundary.p[0] == '"' && boundary.p[boundary.n - 1] == '"')
+			boundary = span_sub(boundary, 1, boundary.n - 2);
+		return multipart_decode(body, boundary, rq->form, &rq->form_count, err);
+	}
+	/* What mail programs send to autodiscover. */
+	if (span_istarts(type, SPAN("text/xml")) || span_istarts(type, SPAN("application/xml"))) {
+		rq->body = body;
+		return 0;
+	}
+	return err_set(err, ERR_INVALID, "only forms are understood");
+}
+
 static int read_body(struct request *rq, struct err *err)
 {
 	struct span length = env("CONTENT_LENGTH");
@@ -119,8 +207,6 @@ static int read_body(struct request *rq, struct err *err)
 		return err_set(err, ERR_LIMIT, "the request is larger than %d bytes", WEB_BODY_MAX);
 	if (n == 0)
 		return 0;
-	if (!span_istarts(env("CONTENT_TYPE"), SPAN("application/x-www-form-urlencoded")))
-		return err_set(err, ERR_INVALID, "only forms are understood");
 	body = arena_alloc(&rq->arena, (size_t)n);
 	if (!body)
 		return err_set(err, ERR_LIMIT, "the request is too large");
@@ -133,7 +219,7 @@ static int read_body(struct request *rq, struct err *err)
 			return err_set(err, ERR_INVALID, "the request was cut short");
 		got += (size_t)r;
 	}
-	return form_decode(&rq->arena, span_make(body, got), rq->form, &rq->form_count, err);
+	return decode_body(rq, span_make(body, got), err);
 }
 
 static bool is_token(struct span s)
@@ -149,7 +235,7 @@ int request_read(struct request *rq, struct err *err)
 	struct span method = env("REQUEST_METHOD");
 	struct span cookie = cookie_find(env("HTTP_COOKIE"), SPAN(COOKIE_NAME));
 
-	arena_init(&rq->arena, (size_t)WEB_BODY_MAX * 8 + WEB_PAGE_MAX);
+	arena_init(&rq->arena, (size_t)WEB_BODY_MAX * 4 + 2 * (size_t)WEB_PAGE_MAX);
 	rq->is_post = span_eq(method, SPAN("POST"));
 	if (!rq->is_post && !span_eq(method, SPAN("GET")) && !span_eq(method, SPAN("HEAD")))
 		return err_set(err, ERR_UNSUPPORTED, "method not allowed");
@@ -157,6 +243,7 @@ int request_read(struct request *rq, struct err *err)
 	if (rq->path.n == 0)
 		rq->path = SPAN("/");
 	rq->client = env("REMOTE_ADDR");
+	rq->host = env("HTTP_HOST");
 	if (is_token(cookie))
 		memcpy(rq->token, cookie.p, cookie.n);
 	if (form_decode(&rq->arena, env("QUERY_STRING"), rq->query, &rq->query_count, err) < 0)

@@ -3,11 +3,13 @@
 #include <stdio.h>
 
 static const char security_headers[] =
-    "Content-Security-Policy: default-src 'none'; style-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'\r\n"
+    "Content-Security-Policy: default-src 'none'; style-src 'self'; script-src 'self'; "
+    "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'\r\n"
     "X-Content-Type-Options: nosniff\r\n"
-    "Referrer-Policy: no-referrer\r\n"
+    "Referrer-Policy: same-origin\r\n"
     "Strict-Transport-Security: max-age=31536000\r\n"
+    "Cross-Origin-Opener-Policy: same-origin\r\n"
+    "Cross-Origin-Resource-Policy: same-origin\r\n"
     "Cache-Control: no-store\r\n";
 
 static void send_cookie(const char *cookie)
@@ -18,7 +20,7 @@ static void send_cookie(const char *cookie)
 	    cookie, cookie[0] ? "" : "; Max-Age=0");
 }
 
-void send_page(int status, const struct html *h, const char *cookie)
+void send_page(int status, struct html *h, const char *cookie)
 {
 	if (h->out.failed)
 		status = 500;
@@ -27,6 +29,7 @@ void send_page(int status, const struct html *h, const char *cookie)
 	send_cookie(cookie);
 	fputs("\r\n", stdout);
 	fwrite(h->out.p, 1, h->out.n, stdout);
+	strbuf_clear(&h->out);
 }
 
 void send_redirect(const char *path, const char *cookie)
@@ -36,23 +39,19 @@ void send_redirect(const char *path, const char *cookie)
 	fputs("\r\n", stdout);
 }
 
-void send_file_css(void)
+void send_asset(const char *type, struct span bytes)
 {
-	printf("Status: 200\r\nContent-Type: text/css; charset=utf-8\r\n"
-	       "X-Content-Type-Options: nosniff\r\nCache-Control: max-age=3600\r\n\r\n");
-	fputs(":root{color-scheme:light dark}\n"
-	      "body{font:16px/1.5 system-ui,sans-serif;margin:0}\n"
-	      "header{padding:.6rem 1rem;border-bottom:1px solid #8886}\n"
-	      "nav{display:inline}\nnav a{margin-left:1rem}\n"
-	      "main{max-width:60rem;margin:auto;padding:1rem}\n"
-	      "table{border-collapse:collapse;display:block;overflow-x:auto}\n"
-	      "th,td{text-align:left;padding:.3rem .7rem;border-bottom:1px solid #8884}\n"
-	      "label{display:block;margin:.4rem 0}\n"
-	      "input{font:inherit;padding:.3rem;max-width:100%}\n"
-	      "button{font:inherit;padding:.35rem .9rem;margin:.3rem 0}\n"
-	      "td form{display:inline}\n"
-	      ".error{border-left:4px solid #c33;padding-left:.7rem}\n"
-	      ".done{border-left:4px solid #393;padding-left:.7rem}\n"
-	      ".command{opacity:.75;font-size:.9rem}\n",
-	    stdout);
+	printf("Status: 200\r\nContent-Type: %s\r\nX-Content-Type-Options: nosniff\r\n"
+	       "Cache-Control: max-age=3600\r\n\r\n",
+	    type);
+	fwrite(bytes.p, 1, bytes.n, stdout);
+}
+
+void send_bytes(int status, const char *type, const char *filename, struct span bytes)
+{
+	printf("Status: %d\r\nContent-Type: %s\r\n%s", status, type, security_headers);
+	if (filename)
+		printf("Content-Disposition: attachment; filename=\"%s\"\r\n", filename);
+	fputs("\r\n", stdout);
+	fwrite(bytes.p, 1, bytes.n, stdout);
 }

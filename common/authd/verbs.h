@@ -19,6 +19,7 @@ enum verb_flag {
 	VERB_CHANGES = 1, /* takes its turn, leaves an audit row */
 	VERB_HASH = 2,    /* the secret is a new password: checked and hashed before run */
 	VERB_WEB = 4,     /* only on web.sock */
+	VERB_SETUP = 8,   /* also in the session that the setup code opened */
 };
 
 struct verb {

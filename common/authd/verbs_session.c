@@ -106,6 +106,7 @@ void verb_whoami(struct call *call)
 	strbuf_init(&b, 1024);
 	ipc_rec_text(&b, "address", span_of(call->who));
 	ipc_rec_number(&b, "admin", IPC_BOOL, !acc || (acc->row.flags & USER_ADMIN));
+	ipc_rec_number(&b, "mailbox", IPC_BOOL, acc && account_is_mailbox(acc));
 	call_record(call, &b);
 	call_ok(call, "%s", "");
 }

@@ -467,7 +467,8 @@ def test_web_needs_a_session_of_an_administrator(authd):
             refused(ERR_DENIED, authd.web, *words, token=token)
         if verb["role"] == "administrator":
             refused(ERR_DENIED, authd.web, *words, token=user)
-    assert authd.web("whoami", token=user)[0][0] == {"address": "bob@example.test", "admin": 0}
+    assert authd.web("whoami", token=user)[0][0] == {
+        "address": "bob@example.test", "admin": 0, "mailbox": 1}
     admin = log_in(authd)
     assert authd.web("account", "list", token=admin, client="192.0.2.9")[0]
     authd.web("domain", "add", "web.test", token=admin, client="192.0.2.9")

@@ -1,0 +1,107 @@
+/* The queue: what waits, why, and what to do about it. */
+#include "webadmin/web.h"
+
+static const struct {
+	const char *verb;
+	enum text_id label;
+} actions[] = {
+    {"retry", TEXT_QUEUE_RETRY},
+    {"hold", TEXT_QUEUE_HOLD},
+    {"release", TEXT_QUEUE_RELEASE},
+    {"return", TEXT_QUEUE_RETURN},
+    {"delete", TEXT_QUEUE_DELETE},
+};
+
+/* A value of each record under its own name: what the queue tells is for its own side to say. */
+static void record_table(struct html *h, const struct answer *a, const char *link)
+{
+	struct dec d = dec_of(a->records[0]);
+	struct ipc_value v;
+
+	HTML(h, R("<div class=\"scroll\"><table>\n<tr>"));
+	while (ipc_rec_next(&d, &v))
+		HTML(h, R("<th>"), T(v.name), R("</th>"));
+	HTML(h, R("</tr>\n"));
+	for (size_t i = 0; i < a->count; i++) {
+		bool is_first = true;
+
+		HTML(h, R("<tr>"));
+		d = dec_of(a->records[i]);
+		while (ipc_rec_next(&d, &v)) {
+			HTML(h, R("<td>"));
+			if (is_first && link) {
+				HTML(h, R("<a href=\""), S(link));
+				html_url(h, v.text);
+				HTML(h, R("\">"), T(v.text), R("</a>"));
+			} else {
+				html_value(h, &v);
+			}
+			HTML(h, R("</td>"));
+			is_first = false;
+		}
+		HTML(h, R("</tr>\n"));
+	}
+	HTML(h, R("</table></div>\n"));
+}
+
+void page_queue(struct request *rq)
+{
+	struct answer a;
+	struct html h;
+
+	if (!ask(rq, &WORDS("queue", "list"), &a))
+		return;
+	page_begin(&h, rq, TEXT_MENU_QUEUE);
+	if (a.count == 0)
+		HTML(&h, R("<p>"), L(QUEUE_EMPTY), R("</p>\n"));
+	else
+		record_table(&h, &a, "/message?id=");
+	same_command(&h, "queue list");
+	page_end(&h);
+}
+
+void page_message(struct request *rq)
+{
+	const char *id = arena_strdup(&rq->arena, request_query(rq, "id"));
+	struct answer a;
+	struct html h;
+
+	if (!id || !ask(rq, &WORDS("queue", "show", id), &a))
+		return;
+	page_begin(&h, rq, TEXT_QUEUE_MESSAGE);
+	HTML(&h, R("<p class=\"subject\">"), S(id), R("</p>\n"));
+	for (size_t i = 0; i < a.count; i++) {
+		struct dec d = dec_of(a.records[i]);
+		struct ipc_value v;
+
+		HTML(&h, R("<section><dl>"));
+		while (ipc_rec_next(&d, &v)) {
+			HTML(&h, R("<dt>"), T(v.name), R("</dt><dd>"));
+			html_value(&h, &v);
+			HTML(&h, R("</dd>"));
+		}
+		HTML(&h, R("</dl></section>\n"));
+	}
+	form_begin(&h, rq, "/queue/do");
+	hidden(&h, "id", span_of(id));
+	HTML(&h, R("<p>"));
+	for (size_t i = 0; i < ARRAY_LEN(actions); i++)
+		HTML(&h, R("<button class=\"quiet\" name=\"verb\" value=\""), S(actions[i].verb),
+		    R("\">"), LID(actions[i].label), R("</button> "));
+	HTML(&h, R("</p></form>\n"));
+	same_command(&h, "queue retry|hold|release|return|delete ID");
+	page_end(&h);
+}
+
+void action_queue(struct request *rq)
+{
+	struct span verb = request_form(rq, "verb");
+
+	for (size_t i = 0; i < ARRAY_LEN(actions); i++)
+		if (span_eq(verb, span_of(actions[i].verb))) {
+			act(rq, &WORDS("queue", actions[i].verb, form_cstr(rq, "id")), "/queue",
+			    "changed");
+			return;
+		}
+	page_error(rq, 404, TEXT_NO_PAGE);
+}

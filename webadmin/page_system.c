@@ -1,0 +1,113 @@
+/* Settings, the audit trail, and what runs. */
+#include "webadmin/web.h"
+
+#include <string.h>
+
+/* --- a change that waits for its confirmation
+ * ------------------------------------------------------- */
+void pending_notice(struct html *h, struct request *rq)
+{
+	struct err err = ERR_INIT;
+	struct answer a;
+	size_t i;
+
+	if (admin_call(rq, &WORDS("confirm", "status"), &a, &err) < 0 || a.code != ERR_NONE)
+		return;
+	for (i = 0; i < a.count && !answer_number(&a, i, "seconds"); i++)
+		;
+	if (i == a.count)
+		return;
+	HTML(h, R("<div class=\"notice warn\"><p><b>"), L(CONFIRM_TITLE), R("</b> "),
+	    L(CONFIRM_HINT), R(" <span data-seconds=\""), N(answer_number(&a, i, "seconds")),
+	    R("\">"), N(answer_number(&a, i, "seconds")), R("</span> s</p>\n"));
+	form_begin(h, rq, "/confirm");
+	form_end(h, TEXT_CONFIRM);
+	same_command(h, "confirm");
+	HTML(h, R("</div>\n"));
+}
+
+void action_confirm(struct request *rq)
+{
+	act(rq, &WORDS("confirm"), "/ports", "confirmed");
+}
+
+/* --- settings
+ * ---------------------------------------------------------------------------------------- */
+static void setting_row(struct html *h, const struct request *rq, const struct answer *a, size_t i)
+{
+	struct span name = answer_text(a, i, "name");
+	struct span origin = answer_text(a, i, "origin");
+
+	HTML(h, R("<tr><td><b>"), T(name), R("</b><br><span class=\"hint\">"),
+	    T(answer_text(a, i, "help")), R("</span></td><td>"));
+	if (span_ends(origin, SPAN("mailstead.conf"))) {
+		HTML(h, T(answer_text(a, i, "value")), R("<br><span class=\"hint\">"), L(FIXED_BY),
+		    R(" "), T(origin), R(":"), N(answer_number(a, i, "line")),
+		    R("</span></td></tr>\n"));
+		return;
+	}
+	form_begin(h, rq, "/system/set");
+	hidden(h, "name", name);
+	HTML(h, R("<input name=\"value\" value=\""), T(answer_text(a, i, "value")),
+	    R("\" aria-label=\""), T(name), R("\"> <button class=\"quiet\">"), L(CHANGE),
+	    R("</button></form></td></tr>\n"));
+}
+
+void page_system(struct request *rq)
+{
+	struct span search = request_query(rq, "q");
+	struct answer a;
+	struct html h;
+
+	if (!ask(rq, &WORDS("get"), &a))
+		return;
+	page_begin(&h, rq, TEXT_MENU_SYSTEM);
+	pending_notice(&h, rq);
+	HTML(&h, R("<p>mailstead "), S(MS_VERSION), R("</p>\n<h2>"), L(SETTINGS),
+	    R("</h2>\n<form method=\"get\" class=\"search\" role=\"search\"><label><span>"),
+	    L(SEARCH), R("</span><input type=\"search\" name=\"q\" value=\""), T(search),
+	    R("\"></label><button>"), L(SEARCH),
+	    R("</button></form>\n<div class=\"scroll\"><table>\n"));
+	for (size_t i = 0; i < a.count; i++) {
+		struct span name = answer_text(&a, i, "name");
+
+		if (!span_starts(name, SPAN("listener.")) &&
+		    (search.n == 0 || span_ifind(name, search) >= 0 ||
+			span_ifind(answer_text(&a, i, "help"), search) >= 0))
+			setting_row(&h, rq, &a, i);
+	}
+	HTML(&h, R("</table></div>\n"));
+	same_command(&h, "set NAME VALUE");
+	page_end(&h);
+}
+
+void action_setting(struct request *rq)
+{
+	act(rq, &WORDS("set", form_cstr(rq, "name"), form_cstr(rq, "value")), "/system", "changed");
+}
+
+/* --- the audit trail
+ * ----------------------------------------------------------------------------------- */
+void page_logs(struct request *rq)
+{
+	struct answer a;
+	struct html h;
+
+	if (!ask(rq, &WORDS("audit", "list", "200"), &a))
+		return;
+	page_begin(&h, rq, TEXT_MENU_LOGS);
+	HTML(&h, R("<h2>"), L(AUDIT), R("</h2>\n<p>"), L(AUDIT_HINT),
+	    R("</p>\n<div class=\"scroll\"><table>\n<tr><th>"), L(TIME), R("</th><th>"), L(WHO),
+	    R("</th><th>"), L(COMMAND), R("</th><th>"), L(RESULT), R("</th></tr>\n"));
+	for (size_t i = a.count; i-- > 0;) {
+		HTML(&h, R("<tr><td>"));
+		html_time(&h, answer_number(&a, i, "time"));
+		HTML(&h, R("</td><td>"), T(answer_text(&a, i, "who")),
+		    R("<br><span class=\"hint\">"), T(answer_text(&a, i, "client")),
+		    R("</span></td><td><code>"), T(answer_text(&a, i, "command")),
+		    R("</code></td><td>"), T(answer_text(&a, i, "result")), R("</td></tr>\n"));
+	}
+	HTML(&h, R("</table></div>\n"));
+	same_command(&h, "audit list 200");
+	page_end(&h);
+}
