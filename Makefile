@@ -94,6 +94,9 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# .incbin leaves no trace in a .d file.
+$(BUILD)/webadmin/assets.o: $(wildcard webadmin/assets/*)
+
 define COMMON_LIB
 $(BUILD)/lib/common-$(1).a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/$(1)/*.c))
 	@mkdir -p $$(@D)

@@ -9,6 +9,7 @@
 
 #include "common/base/arena.h"
 #include "common/base/err.h"
+#include "common/base/mem.h"
 #include "common/config/config.h"
 #include "common/ipc/msg.h"
 #include "webadmin/html.h"

@@ -259,7 +259,8 @@ static int check_session(struct call *call, struct err *err)
 		return 0;
 	}
 	call->account = session_find(a, call->cmd.token);
-	if (call->account == SESSION_SETUP && (call->verb->role == VERB_ADMIN || (call->verb->flags & VERB_SETUP)) &&
+	if (call->account == SESSION_SETUP &&
+	    (call->verb->role == VERB_ADMIN || (call->verb->flags & VERB_SETUP)) &&
 	    !index_has_admin(&a->index)) {
 		memcpy(call->who, "setup", 6);
 		return 0;
