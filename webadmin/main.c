@@ -78,6 +78,8 @@ static void dispatch(struct request *rq)
 	}
 	if (r->who != PUBLIC)
 		request_who(rq);
+	else if (rq->is_post)
+		rq->token[0] = '\0'; /* their forms belong to no session, whatever cookie came */
 	if (!may(rq, r->who))
 		send_away(rq);
 	else if ((r->flags & POST) && !(r->flags & ANYHOW) && !csrf_is_right(rq))

@@ -27,9 +27,9 @@ void page_aliases(struct request *rq)
 		HTML(&h, R("<div class=\"scroll\"><table>\n<tr><th>"), L(ADDRESS), R("</th><th>"),
 		    L(ALIAS_TARGETS), R("</th><th></th></tr>\n"));
 	for (size_t i = 0; i < a.count; i++) {
-		HTML(&h, R("<tr><td>"), T(answer_text(&a, i, "address")), R("</td><td>"),
+		HTML(&h, R("<tr><td>"), T(answer_text(&a, i, "alias")), R("</td><td>"),
 		    T(answer_text(&a, i, "targets")), R("</td>"));
-		remove_cell(&h, rq, "/aliases/remove", answer_text(&a, i, "address"));
+		remove_cell(&h, rq, "/aliases/remove", answer_text(&a, i, "alias"));
 	}
 	if (a.count > 0)
 		HTML(&h, R("</table></div>\n"));

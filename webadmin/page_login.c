@@ -47,7 +47,6 @@ void action_login(struct request *rq)
 	struct answer a;
 	struct span token;
 
-	rq->token[0] = '\0';
 	if (!log_in(rq, form_cstr(rq, "address"), &a))
 		return;
 	token = answer_text(&a, 0, "token");

@@ -62,6 +62,7 @@ static void code_step(struct request *rq, struct span wrong)
 {
 	struct html h;
 
+	/* The form's token belongs to no session: whatever cookie came is not trusted here. */
 	rq->token[0] = '\0';
 	step_begin(&h, rq, STEP_CODE, TEXT_SETUP_CODE, TEXT_SETUP_CODE_HINT, wrong);
 	form_begin(&h, rq, "/setup/code");
@@ -173,7 +174,6 @@ void action_setup_code(struct request *rq)
 	struct span token;
 	struct answer a;
 
-	rq->token[0] = '\0';
 	cmd.secret = request_form(rq, "code");
 	if (!try_ask(rq, &cmd, &a))
 		return;

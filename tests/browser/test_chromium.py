@@ -1,0 +1,159 @@
+"""The web admin in Chromium: wizard, accounts, ports and settings, at two widths, with and without
+JavaScript. MS_SCREENSHOTS=folder keeps pictures of what was seen."""
+import os
+import shutil
+import tempfile
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from appliance import PASSWORD, Appliance, free_ports
+
+ADMIN = "root@example.test"
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+class Person:
+    """Somebody in front of a browser."""
+
+    def __init__(self, port, size, has_script):
+        self.folder = tempfile.mkdtemp(prefix="mailstead-chromium-")
+        self.base = f"https://localhost:{port}"
+        self.name = f"{size}-{'script' if has_script else 'plain'}"
+        options = webdriver.ChromeOptions()
+        options.binary_location = "/usr/bin/chromium"
+        options.accept_insecure_certs = True
+        for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+                     "--no-first-run", "--disable-background-networking",
+                     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+                     f"--user-data-dir={self.folder}"):
+            options.add_argument(flag)
+        if not has_script:
+            options.add_experimental_option(
+                "prefs", {"profile.managed_default_content_settings.javascript": 2})
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+        width, height = SIZES[size]
+        # A headless window has a smallest width; the page's own is what counts.
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == "phone"})
+        self.width = width
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *why):
+        self.driver.quit()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def go(self, path):
+        self.driver.get(self.base + path)
+
+    def type(self, name, text, form=""):
+        field = self.driver.find_element(By.CSS_SELECTOR, f"{form} [name={name}]")
+        field.clear()
+        field.send_keys(text)
+
+    def press(self, text, within="main"):
+        """The button with this text; waits until the next page is there."""
+        for button in self.driver.find_elements(By.CSS_SELECTOR, f"{within} button"):
+            if button.text == text:
+                body = self.driver.find_element(By.TAG_NAME, "body")
+                button.click()
+                WebDriverWait(self.driver, 30).until(lambda d: d.find_element(
+                    By.TAG_NAME, "body").id != body.id and d.find_element(By.TAG_NAME, "h1"))
+                return
+        raise AssertionError(f"no button {text}: {self.text()}")
+
+    def text(self):
+        return self.driver.find_element(By.TAG_NAME, "body").text
+
+    def look(self, name):
+        """Nothing runs out of the window sideways, nothing was complained about."""
+        wide = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]["width"]
+        assert wide <= self.width + 1, (name, wide)
+        problems = [e for e in self.driver.get_log("browser") if e["level"] == "SEVERE" and
+                    "favicon" not in e["message"] and "409" not in e["message"] and
+                    "403" not in e["message"]]
+        assert not problems, problems
+        folder = os.environ.get("MS_SCREENSHOTS")
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+            self.driver.save_screenshot(f"{folder}/{self.name}-{name}.png")
+
+
+def start(**kwargs):
+    port, http = free_ports(2)
+    running = Appliance(settings={"web.port": str(port), "web.http_port": str(http)}, **kwargs)
+    running.web_port = port
+    return running
+
+
+@pytest.mark.parametrize("size,has_script", [("desktop", True), ("phone", False)])
+def test_a_newcomer_gets_a_working_mailbox(size, has_script):
+    with start(accounts=()) as fresh, Person(fresh.web_port, size, has_script) as person:
+        person.go("/")
+        person.look("setup-1")
+        person.type("code", fresh.ctl("setup-code")[0]["code"])
+        person.press("Next")
+        person.type("domain", "example.test")
+        person.type("host", "mail.example.test")
+        person.look("setup-2")
+        person.press("Next")
+        assert person.driver.find_element(By.NAME, "name").get_attribute("value") == \
+            "admin@example.test"
+        person.type("password", PASSWORD)
+        person.look("setup-3")
+        person.press("Next")
+        person.type("name", "alice@example.test")
+        person.type("password", PASSWORD)
+        person.look("setup-4")
+        person.press("Next")
+        person.look("setup-5")
+        assert str(fresh.ports["imaps"]) in person.text()
+        person.driver.find_element(By.LINK_TEXT, "Go to the home page").click()
+        assert "Everything works." in person.text()
+        person.look("home")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with start() as running:
+        running.ctl("account", "add", ADMIN, "--admin", "--password-stdin", secret=PASSWORD)
+        yield running
+
+
+@pytest.mark.parametrize("size,has_script", [("desktop", True), ("phone", True)])
+def test_an_administrator_at_work(server, size, has_script):
+    with Person(server.web_port, size, has_script) as person:
+        person.go("/")
+        person.look("login")
+        person.type("address", ADMIN)
+        person.type("password", PASSWORD)
+        person.press("Sign in")
+        for path in ("/", "/accounts", "/account?a=alice%40example.test", "/aliases", "/domains",
+                     "/ports", "/queue", "/logs", "/system", "/me"):
+            person.go(path)
+            person.look(path.strip("/").split("?")[0] or "home")
+        person.go("/accounts")
+        person.type("name", f"{size}@example.test", "form[action='/accounts/add']")
+        person.press("Add")
+        person.look("sheet")
+        assert f"{size}@example.test" in person.text()
+        if has_script:
+            assert person.driver.find_elements(By.CSS_SELECTOR, ".copy button")
+        person.go("/ports")
+        form = "section#submission-alt form"
+        Select(person.driver.find_element(
+            By.CSS_SELECTOR, f"{form} [name=enabled]")).select_by_value("no")
+        person.press("Change", form)
+        assert "Changed." in person.text()
+        row = [t for t in person.text().split("\n") if t.startswith("submission-alt ")][0]
+        assert "off" in row
+        Select(person.driver.find_element(
+            By.CSS_SELECTOR, f"{form} [name=enabled]")).select_by_value("yes")
+        person.press("Change", form)
+        person.look("ports-changed")

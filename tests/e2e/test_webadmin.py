@@ -1,0 +1,321 @@
+"""The web admin as a person uses it, in a browser without JavaScript."""
+import base64
+import hashlib
+import hmac
+import re
+import struct
+import time
+
+import pytest
+
+from appliance import PASSWORD, Appliance, free_ports
+from web import Browser, query
+
+ADMIN = "root@example.test"
+EVIL = "<script>alert(1)</script>\"'&"
+
+
+def with_web(**kwargs):
+    port, http = free_ports(2)
+    settings = {"web.port": str(port), "web.http_port": str(http), **kwargs.pop("settings", {})}
+    running = Appliance(settings=settings, **kwargs)
+    running.web_port, running.http_port = port, http
+    return running
+
+
+@pytest.fixture(scope="module")
+def server():
+    with with_web() as running:
+        running.ctl("account", "add", ADMIN, "--admin", "--password-stdin", secret=PASSWORD)
+        yield running
+
+
+@pytest.fixture
+def admin(server):
+    browser = Browser(server.web_port)
+    page = browser.sign_in(ADMIN, PASSWORD)
+    assert page.status == 200 and page.path == "/", page.text
+    return browser
+
+
+# --- the first run -----------------------------------------------------------------------------
+def test_wizard_from_nothing_to_a_mailbox():
+    with with_web(accounts=(), settings={"server.hostname": "mail.example.test"}) as fresh:
+        browser = Browser(fresh.web_port)
+        page = browser.open("/")
+        assert page.path == "/setup" and "setup code" in page.text.lower()
+        assert browser.open("/accounts").path == "/setup"
+        page = browser.submit("/setup/code", code="0" * 32)
+        assert page.status == 403
+        code = fresh.ctl("setup-code")[0]["code"]
+        page = browser.submit("/setup/code", code=code)
+        page = browser.submit("/setup/host", domain="no domain", host="mail.example.test")
+        assert page.status == 409
+        page = browser.submit("/setup/host", domain="example.test", host="mail.example.test")
+        # Somebody else, or the same person tomorrow: it goes on where it stood.
+        page = browser.open("/")
+        assert page.path == "/setup"
+        page = browser.submit("/setup/admin", name=ADMIN, password="short")
+        assert page.status == 409
+        page = browser.submit("/setup/admin", name=ADMIN, password=PASSWORD)
+        page = browser.submit("/setup/mailbox", name="alice@example.test", password=PASSWORD)
+        assert "imap" in page.text.lower() and str(fresh.ports["imaps"]) in page.text
+        assert browser.open("/").path == "/"
+        # The code has done its work, for everybody.
+        assert Browser(fresh.web_port).open("/setup").path == "/login"
+        assert [a["address"] for a in fresh.ctl("account", "list")] == \
+            ["alice@example.test", ADMIN]
+
+
+# --- signing in --------------------------------------------------------------------------------
+def test_without_a_session_everything_leads_to_the_login(server):
+    browser = Browser(server.web_port)
+    for path in ("/", "/accounts", "/ports", "/queue", "/system", "/logs", "/me", "/domains",
+                 "/aliases", f"/account?a={query(ADMIN)}"):
+        assert browser.open(path).path == "/login", path
+    assert browser.open("/nothing").status == 404
+
+
+def test_login_and_logout(server):
+    browser = Browser(server.web_port)
+    page = browser.sign_in(ADMIN, "wrong password")
+    assert page.status == 403 and not browser.cookies
+    assert "wrong address or password" in page.text
+    browser.sign_in(ADMIN, PASSWORD)
+    cookie = dict(browser.cookies)
+    browser.submit("/logout")
+    assert not browser.cookies
+    browser.cookies = cookie
+    assert browser.open("/").path == "/login"
+
+
+def test_a_login_makes_a_new_session(server):
+    browser = Browser(server.web_port)
+    browser.cookies = {"__Host-mailstead": "f" * 32}
+    browser.sign_in(ADMIN, PASSWORD)
+    assert browser.cookies["__Host-mailstead"] != "f" * 32
+
+
+def test_people_see_their_own_account_only(server):
+    browser = Browser(server.web_port)
+    page = browser.sign_in("alice@example.test", PASSWORD)
+    assert page.path == "/me" and "alice@example.test" in page.text
+    for path in ("/accounts", "/ports", "/queue", "/system", "/logs", "/domains", "/aliases",
+                 "/account?a=bob%40example.test"):
+        assert browser.open(path).status == 403, path
+    assert browser.open("/").path == "/me"
+
+
+# --- what is refused ----------------------------------------------------------------------------
+def forms_of(browser):
+    pages = ["/", "/accounts", "/aliases", "/domains", "/ports", "/queue", "/system", "/logs",
+             "/me", f"/account?a={query('alice@example.test')}"]
+    for path in pages:
+        yield from browser.open(path).forms
+
+
+def test_no_form_works_without_its_token_or_from_elsewhere(admin, server):
+    before = server.ctl("account", "list"), server.ctl("domain", "list")
+    actions = {f["action"]: f["fields"] for f in forms_of(admin) if f["method"] == "post"}
+    assert len(actions) > 12
+    for action, fields in actions.items():
+        if action == "/logout":
+            continue
+        good = {k: v or "" for k, v in fields.items()}
+        for bad in ({**good, "csrf": ""}, {**good, "csrf": "0" * 16},
+                    {k: v for k, v in good.items() if k != "csrf"}):
+            assert admin.post(action, bad).status == 403, action
+        assert admin.post(action, good, headers={"Origin": "https://evil.test"}).status == 403
+        assert admin.request("GET", action).status in (404, 200, 303), action
+    assert (server.ctl("account", "list"), server.ctl("domain", "list")) == before
+
+
+def test_every_page_has_its_headers_and_is_small(admin):
+    for path in ("/", "/accounts", "/ports", "/system", "/me", "/login", "/nothing"):
+        page = admin.open(path)
+        policy = page.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert page.headers["X-Content-Type-Options"] == "nosniff"
+        assert "max-age" in page.headers["Strict-Transport-Security"]
+        assert page.headers["Cache-Control"] == "no-store"
+        assert len(page.body) < 100_000, path
+        assert not page.parser.unlabelled, (path, page.parser.unlabelled)
+        assert page.parser.headings.count("h1") == 1
+        assert len(page.parser.ids) == len(set(page.parser.ids))
+        assert not re.search(r"<[^>]+ (on\w+|style)=", page.html)
+
+
+def test_header_injection_and_bad_requests(admin):
+    page = admin.request("GET", "/account?a=x%0d%0aSet-Cookie:%20evil=1")
+    assert "evil" not in str(page.headers)
+    for body, kind in ((b"x" * 10, "text/plain"), (b"a=%zz", "application/x-www-form-urlencoded"),
+                       (b"--x\r\nno end", "multipart/form-data; boundary=x"),
+                       (b"", "multipart/form-data"),
+                       (b"&".join(b"a=b" for _ in range(100)),
+                        "application/x-www-form-urlencoded")):
+        page = admin.request("POST", "/accounts/add", body, {"Content-Type": kind})
+        assert page.status in (400, 403, 413), (body[:20], page.status)
+    page = admin.request("POST", "/accounts/add", b"a" * (3 << 20),
+                         {"Content-Type": "application/x-www-form-urlencoded"})
+    assert page.status == 413
+    assert admin.request("PUT", "/").status in (405, 501)
+
+
+# --- what can be done ----------------------------------------------------------------------------
+def test_accounts(admin, server):
+    admin.open("/accounts")
+    page = admin.submit("/accounts/add", name="carol@example.test", password=PASSWORD)
+    assert "Added." in page.text and "carol@example.test" in page.text
+    # Without a password one is made and shown once, with what a mail program needs.
+    page = admin.submit("/accounts/add", name="dora@example.test", password="")
+    made = re.search(r"<code>([a-z2-9]{4}(?:-[a-z2-9]{4}){3})</code>", page.html).group(1)
+    assert str(server.ports["imaps"]) in page.text
+    assert Browser(server.web_port).sign_in("dora@example.test", made).path == "/me"
+    page = admin.open("/accounts?q=dora")
+    assert "dora@example.test" in page.text and "carol@" not in page.text
+    page = admin.open("/account?a=dora%40example.test")
+    page = admin.submit("/account/quota", quota="2G")
+    assert "Changed." in page.text
+    assert server.ctl("account", "show", "dora@example.test")[0]["quota"] == 2 << 30
+    page = admin.submit("/account/protocols", protocols="imap")
+    assert server.ctl("account", "show", "dora@example.test")[0]["protocols"] == "imap"
+    page = admin.submit("/account/state")
+    assert server.ctl("account", "show", "dora@example.test")[0]["state"] == "disabled"
+    page = admin.submit("/account/remove")
+    assert page.status == 409
+    admin.open("/account?a=dora%40example.test")
+    page = admin.submit("/account/remove", sure="yes")
+    assert page.path.startswith("/accounts") and "dora@" not in page.text
+    page = admin.open("/accounts")
+    page = admin.submit("/accounts/add", name="carol@example.test", password=PASSWORD)
+    assert page.status == 409 and "there is an account" in page.text
+
+
+def test_many_accounts_at_once(admin, server):
+    admin.open("/accounts")
+    page = admin.submit("/accounts/many", lines="e1@example.test\ne2@example.test, long enough pw"
+                                                "\n\nnot an address\n")
+    assert page.text.count("Added.") == 2 and "refused" in page.text
+    assert Browser(server.web_port).sign_in("e2@example.test", "long enough pw").path == "/me"
+
+
+def test_aliases_and_domains(admin, server):
+    admin.open("/domains")
+    page = admin.submit("/domains/add", name="second.test")
+    assert "second.test" in page.text
+    admin.open("/aliases")
+    page = admin.submit("/aliases/add", name="sales@second.test",
+                        targets="alice@example.test, bob@example.test")
+    assert "sales@second.test" in page.text
+    assert len(server.ctl("alias", "list", "second.test")) == 1
+    admin.submit("/aliases/remove", having={"name": "sales@second.test"})
+    admin.open("/domains")
+    page = admin.submit("/domains/remove", having={"name": "second.test"})
+    assert "second.test" not in page.text
+
+
+def test_stored_text_is_escaped_everywhere(admin, server):
+    server.ctl("app-password", "add", "bob@example.test", EVIL)
+    page = admin.open("/account?a=bob%40example.test")
+    assert EVIL in page.text and "<script>alert" not in page.html
+    admin.open("/aliases")
+    page = admin.submit("/aliases/add", name=EVIL, targets=EVIL)
+    assert page.status == 409 and "<script>alert" not in page.html
+    page = admin.open("/accounts?q=" + query(EVIL))
+    assert "<script>alert" not in page.html
+    page = admin.open("/logs")
+    assert "<script>alert" not in page.html and "alias add" in page.text
+    page = admin.open("/account?a=" + query(EVIL))
+    assert page.status == 409 and "<script>alert" not in page.html
+
+
+def test_settings(admin, server):
+    admin.open("/system?q=bad_commands")
+    page = admin.submit("/system/set", having={"name": "smtp.bad_commands_max"}, value="17")
+    assert "Changed." in page.text
+    assert server.ctl("get", "smtp.bad_commands_max")[0]["value"] == "17"
+    admin.open("/system?q=bad_commands")
+    page = admin.submit("/system/set", having={"name": "smtp.bad_commands_max"}, value="many")
+    assert page.status == 409 and "Nothing was changed" in page.text
+    # What the administrator's file says is shown with its place, and not offered for change.
+    page = admin.open("/system?q=server.hostname")
+    assert "mailstead.conf:" in page.text
+    assert not [f for f in page.forms if f["fields"].get("name") == "server.hostname"]
+
+
+def test_home_says_what_runs(admin):
+    page = admin.open("/")
+    for name in ("authd", "smtpd-receive", "imaps", "pop3"):
+        assert name in page.text
+    assert "Everything works." in page.text
+
+
+# --- one's own account ---------------------------------------------------------------------------
+def totp(secret, step=0):
+    mac = hmac.new(base64.b32decode(secret), struct.pack(">Q", int(time.time()) // 30 + step),
+                   hashlib.sha1).digest()
+    at = mac[-1] & 15
+    return f"{(struct.unpack('>I', mac[at:at + 4])[0] & 0x7fffffff) % 1000000:06d}"
+
+
+def test_second_factor(server):
+    server.ctl("account", "add", "second@example.test", "--admin", "--password-stdin",
+               secret=PASSWORD)
+    browser = Browser(server.web_port)
+    browser.sign_in("second@example.test", PASSWORD)
+    browser.open("/me")
+    page = browser.submit("/me/second-factor", password="wrong password")
+    assert page.status == 409
+    browser.open("/me")
+    page = browser.submit("/me/second-factor", password=PASSWORD)
+    assert "<svg" in page.html and "QR code" in page.html
+    secret = re.search(r"<code>([A-Z2-7]{32})</code>", page.html).group(1)
+    page = browser.submit("/me/second-factor-confirm", code=totp(secret))
+    assert "Recovery codes left: 10" in page.text
+    other = Browser(server.web_port)
+    page = other.sign_in("second@example.test", PASSWORD)
+    assert page.status == 403 and "second factor" in page.text
+    assert other.sign_in("second@example.test", PASSWORD, totp(secret, 1)).path == "/"
+
+
+def test_own_password_and_devices(server):
+    server.add_account("frank@example.test")
+    browser = Browser(server.web_port)
+    browser.sign_in("frank@example.test", PASSWORD)
+    page = browser.submit("/me/device", label="phone " + EVIL)
+    made = re.search(r"<code>([a-z2-9]{4}(?:-[a-z2-9]{4}){5})</code>", page.html).group(1)
+    profile = browser.submit("/mobileconfig")
+    assert profile.headers["Content-Type"] == "application/x-apple-aspen-config"
+    assert made in profile.html and str(server.ports["imaps"]) in profile.html
+    page = browser.open("/me")
+    assert EVIL in page.text
+    page = browser.submit("/me/device-remove")
+    assert EVIL not in page.text
+    page = browser.submit("/me/password", password="wrong password", new="a new password")
+    assert page.status == 409
+    browser.open("/me")
+    page = browser.submit("/me/password", password=PASSWORD, new="a new password")
+    assert page.path.startswith("/login")
+    assert Browser(server.web_port).sign_in("frank@example.test", PASSWORD).status == 403
+    assert Browser(server.web_port).sign_in("frank@example.test", "a new password").path == "/me"
+
+
+# --- what mail programs ask for -------------------------------------------------------------------
+def test_autoconfig_and_autodiscover(server):
+    browser = Browser(server.web_port)
+    for path in ("/mail/config-v1.1.xml?emailaddress=alice%40example.test",
+                 "/.well-known/autoconfig/mail/config-v1.1.xml?emailaddress=a%40example.test"):
+        page = browser.request("GET", path)
+        assert page.status == 200 and "xml" in page.headers["Content-Type"]
+        assert "<domain>example.test</domain>" in page.html
+        assert f"<port>{server.ports['imaps']}</port>" in page.html
+        assert page.html.index("imap") < page.html.index("pop3") < page.html.index("smtp")
+    body = ("<Autodiscover><Request><EMailAddress>alice@example.test</EMailAddress></Request>"
+            "</Autodiscover>").encode()
+    page = browser.request("POST", "/autodiscover/autodiscover.xml", body,
+                           {"Content-Type": "text/xml"})
+    assert f"<Port>{server.ports['submissions']}</Port>" in page.html
+    assert "<LoginName>alice@example.test</LoginName>" in page.html
+    page = browser.request("POST", "/autodiscover/autodiscover.xml",
+                           b"<EMailAddress>" + EVIL.encode(), {"Content-Type": "text/xml"})
+    assert page.status == 200 and "<script>" not in page.html
