@@ -143,6 +143,11 @@ check:
 	@bash packaging/deps.sh
 	@$(MAKE) -j$(JOBS) all $(UNIT)
 	@$(MAKE) check-unit check-protocol check-e2e
+# The Debian package in a clean Debian: needs root and Debian's package sources, takes minutes.
+.PHONY: check-package check-long
+check-package: deb
+	MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider tests/package
+check-long: check-package
 check-protocol: all
 	$(PYTEST) tests/protocol
 check-e2e: all
@@ -162,7 +167,7 @@ SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 PRODUCT_C = $(shell find common smtpd imapd pop3d webadmin -name '*.c' 2>/dev/null)
 .PHONY: lint tidy cppcheck analyzer deps-check source-check format format-check
 lint: source-check cppcheck tidy analyzer
-source-check:
+source-check: generated-check
 	$(PYTHON) tests/support/source_check.py
 deps-check:
 	$(PYTHON) tests/support/deps_check.py
