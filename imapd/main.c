@@ -46,7 +46,7 @@ static int open_store(struct imapd *p, struct err *err)
 
 	/* This process needs no hints of its own commits. */
 	if (config_state_path(cfg, "store", dir, err) < 0 ||
-	    config_run_path(cfg, "imapd.hint", hints, err) < 0 ||
+	    config_run_path(cfg, RUN_IMAPD_HINT, hints, err) < 0 ||
 	    store_open(&opt, &p->store, err) < 0)
 		return -1;
 	store_on_change(p->store, on_change, p);
@@ -117,6 +117,7 @@ int main(int argc, char **argv)
 {
 	static const struct role_ops ops = {
 	    .name = "imapd-worker",
+	    .state = {"store"},
 	    .roles = 1u << ROLE_IMAP,
 	    .full_reply = "* BYE [UNAVAILABLE] Too many connections, try later\r\n",
 	    .start = start,
