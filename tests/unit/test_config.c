@@ -5,6 +5,7 @@
 #include "tests/support/unit.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct config *parse(const char *text)
@@ -502,11 +503,21 @@ START_TEST(manual_page)
 	config_man(&b);
 	ck_assert(!b.failed);
 	rest = strbuf_span(&b);
-	while (span_split(&rest, '\n', &line))
-		if (span_starts(line, SPAN(".")))
-			ck_assert(span_starts(line, SPAN(".TH ")) ||
-				  span_starts(line, SPAN(".SH ")) ||
-				  span_starts(line, SPAN(".TP")) || span_starts(line, SPAN(".B ")));
+	while (span_split(&rest, '\n', &line)) {
+		struct span macro = span_sub(line, 0, 3), known;
+		bool is_known = false;
+
+		if (!span_starts(line, SPAN(".")))
+			continue;
+		/* A text that began with a dot would be taken for a macro. */
+		for (struct span all =
+			 SPAN(".TH .SH .TP .PP .B  .I  .RS .RE .EX .EE .nf .fi .SS .BR .IP");
+		     all.n > 0; all = span_from(all, 4)) {
+			known = span_trim(span_sub(all, 0, 4));
+			is_known |= span_eq(span_trim(macro), known);
+		}
+		ck_assert_msg(is_known, "%.*s", SPAN_FMT(line));
+	}
 	for (int i = 0; i < SET_COUNT; i++)
 		ck_assert_ptr_nonnull(strstr(b.p, config_settings[i].name));
 	strbuf_clear(&b);
@@ -532,7 +543,9 @@ START_TEST(loading)
 
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(main_path, sizeof(main_path), "%s/mailstead.conf", dir);
-	snprintf(settings_path, sizeof(settings_path), "%s/settings.conf", dir);
+	snprintf(settings_path, sizeof(settings_path), "%s/conf/settings.conf", dir);
+	snprintf(text, sizeof(text), "%s/conf", dir);
+	ck_assert_int_eq(mkdir(text, 0700), 0);
 	ck_assert_int_eq(config_load(main_path, &c, &err), -1);
 	ck_assert_int_eq(err.code, ERR_NOT_FOUND);
 	ck_assert_int_eq(config_load(dir, &c, &err), -1);
@@ -554,6 +567,8 @@ START_TEST(loading)
 	ck_assert_str_eq(err.text, want);
 	unlink(settings_path);
 	unlink(main_path);
+	snprintf(text, sizeof(text), "%s/conf", dir);
+	rmdir(text);
 	rmdir(dir);
 }
 END_TEST
