@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def run(program):
-    done = subprocess.run([program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    # Check's 4 s are too few on a busy machine.
+    env = {"CK_DEFAULT_TIMEOUT": "120", **os.environ}
+    done = subprocess.run([program], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           timeout=240, check=False)
     text = done.stdout.decode(errors="replace")
     checks = sum(int(n) for n in re.findall(r"Checks: (\d+)", text))

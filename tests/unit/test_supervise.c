@@ -307,25 +307,23 @@ END_TEST
 /* A program gets its standard descriptors, the link as 3, and none of ours. */
 START_TEST(descriptors)
 {
-	char script[256];
+	char script[256], fd[32];
+	unsigned small = 0;
+	FILE *in;
 
-	snprintf(script, sizeof(script), "ls /proc/$$/fd | sort -n | tr '\\n' ' ' >%s; ready; rest",
-	    in_dir("a"));
+	/* No pipeline: the shell would hold its pipes. */
+	snprintf(script, sizeof(script), "ls /proc/$$/fd >%s; ready; rest", in_dir("a"));
 	add("a", script);
 	supervisor_start(s);
 	loop_wait();
-	{
-		char text[256];
-		FILE *in = fopen(in_dir("a"), "r");
-
-		ck_assert_ptr_nonnull(in);
-		ck_assert_ptr_nonnull(fgets(text, sizeof(text), in));
-		fclose(in);
-		/* The shell itself may keep one of 10 and above. */
-		ck_assert(strncmp(text, "0 1 2 3 ", 8) == 0);
-		for (struct span rest = span_of(text + 8), fd; span_split(&rest, ' ', &fd);)
-			ck_assert_msg(fd.n != 1, "%s", text);
-	}
+	in = fopen(in_dir("a"), "r");
+	ck_assert_ptr_nonnull(in);
+	/* The shell itself may keep some of 10 and above. */
+	while (fgets(fd, sizeof(fd), in))
+		if (strlen(fd) == 2)
+			small |= 1u << (fd[0] - '0');
+	fclose(in);
+	ck_assert_uint_eq(small, 0xf);
 	stop();
 }
 END_TEST
