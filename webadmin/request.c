@@ -200,11 +200,16 @@ static int read_body(struct request *rq, struct err *err)
 {
 	struct span length = env("CONTENT_LENGTH");
 	uint64_t n = 0;
+	uint64_t max = WEB_FORM_MAX;
 	size_t got = 0;
 	char *body;
 
-	if (length.n > 0 && !span_u64(length, WEB_BODY_MAX, &n))
-		return err_set(err, ERR_LIMIT, "the request is larger than %d bytes", WEB_BODY_MAX);
+	/* Files come to one place only. */
+	if (span_starts(rq->path, SPAN("/certificates/")))
+		max = WEB_BODY_MAX;
+	if (length.n > 0 && !span_u64(length, max, &n))
+		return err_set(err, ERR_LIMIT, "the request is larger than %llu bytes",
+		    (unsigned long long)max);
 	if (n == 0)
 		return 0;
 	body = arena_alloc(&rq->arena, (size_t)n);

@@ -14,7 +14,8 @@
 #include "common/ipc/msg.h"
 #include "webadmin/html.h"
 
-#define WEB_BODY_MAX (1024 * 1024)
+#define WEB_BODY_MAX (1024 * 1024) /* with files */
+#define WEB_FORM_MAX (64 * 1024)
 #define WEB_FIELDS_MAX 64
 #define WEB_PAGE_MAX (4 * 1024 * 1024)
 #define WEB_TOKEN_MAX 128

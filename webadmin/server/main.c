@@ -190,7 +190,7 @@ static int write_conf(
 			  "\"mod_alias\", \"mod_setenv\", \"mod_cgi\")\n");
 	add_setting(b, "server.document-root", config_str(cfg, SET_PATHS_RUN));
 	strbuf_add_str(b, "server.tag = \"\"\n"
-			  "server.max-request-size = 64\nserver.max-read-idle = 30\n"
+			  "server.max-request-size = 1088\nserver.max-read-idle = 30\n"
 			  "server.max-write-idle = 60\nserver.max-connections = 128\n"
 			  "server.max-keep-alive-requests = 100\n");
 	strbuf_init(&tls, CONF_MAX);
