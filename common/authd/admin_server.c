@@ -1,6 +1,8 @@
 /* admin.sock (root or our own uid) and web.sock (whoever holds a session's token). */
 #include "common/authd/call.h"
+#include "common/daemon/identity.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 static void refuse(struct ipc_server *s, const struct ipc_peer *peer, uint32_t id,
@@ -37,6 +39,19 @@ static void on_web(void *arg, const struct ipc_peer *peer, const struct ipc_msg 
 		call_start(a, a->web, peer, msg->id, msg->body, true);
 }
 
+/* The web admin's group, and no other, may connect; under one uid that is everybody's. */
+static int give_to_web(const struct authd *a, const char *path, struct err *err)
+{
+	struct identities ids;
+
+	identities_find(a->cfg, &ids, NULL);
+	if (!ids.are_known || ids.who[WHO_AUTH].uid != getuid())
+		return 0;
+	if (chown(path, (uid_t)-1, ids.who[WHO_WEB].gid) < 0)
+		return err_errno(err, errno, "%s: giving it to the web admin", path);
+	return 0;
+}
+
 int admin_server_open(struct authd *a, struct err *err)
 {
 	static const struct ipc_server_ops admin = {.on_message = on_admin};
@@ -49,5 +64,5 @@ int admin_server_open(struct authd *a, struct err *err)
 	if (!a->admin || config_run_path(a->cfg, RUN_WEB_SOCK, path, err) < 0)
 		return -1;
 	a->web = ipc_server_new(a->loop, path, 0660, &web, a, err);
-	return a->web ? 0 : -1;
+	return a->web ? give_to_web(a, path, err) : -1;
 }

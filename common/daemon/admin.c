@@ -2,6 +2,7 @@
 #include "common/daemon/role_int.h"
 
 #include "common/base/mem.h"
+#include "common/daemon/probe.h"
 
 #include <stdio.h>
 
@@ -62,12 +63,16 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 	struct admin_request rq = {.server = f->ctl, .peer = *peer, .id = msg->id};
 	struct ipc_admin cmd;
 
-	if (msg->type != IPC_ADMIN || !ipc_dec_admin(msg->body, &cmd) || cmd.count == 0)
+	if (!admin_may(f->role.cfg, peer))
+		admin_end(&rq, ERR_DENIED, "only authd and root may ask");
+	else if (msg->type != IPC_ADMIN || !ipc_dec_admin(msg->body, &cmd) || cmd.count == 0)
 		admin_end(&rq, ERR_INVALID, "malformed request");
 	else if (cmd.count == 1 && span_eq(cmd.words[0], SPAN("status")))
 		answer_status(f, &rq);
 	else if (cmd.count == 1 && span_eq(cmd.words[0], SPAN("reload")))
 		answer_reload(f, &rq);
+	else if (f->can_probe && span_eq(cmd.words[0], SPAN("probe")))
+		probe_run(&cmd, &rq);
 	else if (f->role.ops->on_admin)
 		f->role.ops->on_admin(&f->role, &cmd, &rq);
 	else
@@ -82,6 +87,7 @@ int ctl_open(struct frame *f, struct err *err)
 	snprintf(name, sizeof(name), "%s/ctl", f->role.ops->name);
 	if (config_run_path(f->role.cfg, name, path, err) < 0)
 		return -1;
+	f->can_probe = probe_is_on();
 	f->ctl = ipc_server_new(f->role.loop, path, 0660, &ops, f, err);
 	return f->ctl ? 0 : -1;
 }

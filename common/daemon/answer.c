@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <stdarg.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 void admin_record(const struct admin_request *rq, const struct strbuf *record)
@@ -57,4 +58,15 @@ void admin_process(struct strbuf *b, const char *name, uint64_t started_ms)
 	ipc_rec_number(b, "uid", IPC_NUMBER, (uint64_t)getuid());
 	ipc_rec_number(b, "uptime", IPC_NUMBER, (clock_mono_ms() - started_ms) / 1000);
 	ipc_rec_number(b, "memory", IPC_BYTES, resident_bytes());
+}
+
+bool admin_may(const struct config *cfg, const struct ipc_peer *peer)
+{
+	char path[CONFIG_PATH_MAX];
+	struct stat st;
+
+	if (peer->uid == 0 || peer->uid == getuid())
+		return true;
+	return config_run_path(cfg, "authd", path, NULL) == 0 && stat(path, &st) == 0 &&
+	       st.st_uid == peer->uid;
 }

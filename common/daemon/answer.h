@@ -3,6 +3,7 @@
 #define MS_DAEMON_ANSWER_H
 
 #include "common/base/err.h"
+#include "common/config/config.h"
 #include "common/ipc/ipc.h"
 
 /* A running command of the admin plane. Records, then one end. */
@@ -15,6 +16,9 @@ struct admin_request {
 void admin_record(const struct admin_request *rq, const struct strbuf *record);
 void admin_end(const struct admin_request *rq, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* Whether a peer of a control socket may ask: authd (it owns <run>/authd), root, or who has our own
+ * uid. */
+bool admin_may(const struct config *cfg, const struct ipc_peer *peer);
 /* What every process says of itself: process, pid, uid, uptime (s), memory. */
 void admin_process(struct strbuf *record, const char *name, uint64_t started_ms);
 

@@ -62,8 +62,8 @@ struct port_attr {
 
 /* Libraries, their modules and settings, certificates that everybody trusts: nothing secret. */
 static const char *const system_paths[] = {"/usr", "/lib", "/lib64", "/lib32", "/etc/ssl",
-    "/etc/pki", "/etc/crypto-policies", "/etc/ld.so.cache", "/etc/localtime", "/dev/urandom",
-    "/proc/self"};
+    "/etc/pki", "/etc/crypto-policies", "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd",
+    "/etc/group", "/dev/urandom", "/proc/self"};
 /* How a resolver learns of name servers; the file is replaced when they change. */
 static const char *const resolver_paths[] = {
     "/etc", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager"};

@@ -77,7 +77,9 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 	struct admin_request rq = {.server = m->ctl, .peer = *peer, .id = msg->id};
 	struct ipc_admin cmd;
 
-	if (msg->type != IPC_ADMIN || !ipc_dec_admin(msg->body, &cmd) || cmd.count == 0)
+	if (!admin_may(m->plan.cfg, peer))
+		admin_end(&rq, ERR_DENIED, "only authd and root may ask");
+	else if (msg->type != IPC_ADMIN || !ipc_dec_admin(msg->body, &cmd) || cmd.count == 0)
 		admin_end(&rq, ERR_INVALID, "malformed request");
 	else if (cmd.count == 1 && span_eq(cmd.words[0], SPAN("status")))
 		answer_status(m, &rq);

@@ -54,7 +54,7 @@ struct frame {
 	struct timer drain_end;
 	uint64_t started_ms;
 	int exit_status;
-	bool has_started;
+	bool has_started, can_probe;
 };
 
 /* offer.c */

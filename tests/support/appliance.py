@@ -16,6 +16,9 @@ LISTENERS = ("smtp", "submission", "submissions", "submission-alt", "imap", "ima
              "pop3s")
 START_SECONDS = 60
 PASSWORD = "correct horse battery"
+# Started as root, each process gets a uid of its own: from here on, in this order.
+UID_BASE = 700000
+USERS = ("auth", "key", "in", "out", "local", "imap", "pop3", "web")
 
 # Fast and roomy: what a test of behaviour needs; a test of limits sets its own.
 SETTINGS = {
@@ -65,14 +68,22 @@ def tls_context():
 
 
 class Appliance:
-    """with Appliance() as a: a.ctl("account", "list") ..."""
+    """with Appliance() as a: a.ctl("account", "list") ... user: who starts it, if we are root."""
 
-    def __init__(self, settings=None, listeners=None, accounts=("alice", "bob")):
+    def __init__(self, settings=None, listeners=None, accounts=("alice", "bob"), user=None,
+                 separate=False, env=None):
         self.folder = tempfile.mkdtemp(prefix="mailstead-")
+        os.chmod(self.folder, 0o711)
+        self.user = user
+        self.env = env or {}
+        self.is_separate = separate
         self.state = f"{self.folder}/state"
-        self.conf = f"{self.folder}/mailstead.conf"
+        os.mkdir(f"{self.folder}/etc")  # who may read settings may not read all
+        self.conf = f"{self.folder}/etc/mailstead.conf"
         self.log = f"{self.folder}/log"
         self.settings = {**SETTINGS, **(settings or {})}
+        if self.is_separate:
+            self.settings.setdefault("process.uid_base", str(UID_BASE))
         self.listeners = listeners or {}
         self.accounts = accounts
         self.ports = {}
@@ -127,15 +138,25 @@ class Appliance:
     def start(self):
         """Starts and waits until all programs are ready."""
         log = open(self.log, "ab")
-        env = {**os.environ, "MAILSTEAD_ALLOW_ROOT": "1", "ASAN_OPTIONS": "detect_leaks=0"}
+        env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0", "MAILSTEAD_ALLOW_ROOT": "1",
+               **self.env}
+        who = {"user": self.user, "group": "nogroup", "extra_groups": []} if self.user else {}
+        if self.user:
+            self.give_away()
         self.process = subprocess.Popen(
             [f"{BIN}/mailsteadctl", "-c", self.conf, "run"], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=log, env=env)
+            stdout=subprocess.PIPE, stderr=log, env=env, **who)
         log.close()
         line = self.process.stdout.readline()
         if line != b"mailstead is ready\n":
             self.process.wait(START_SECONDS)
             raise RuntimeError(f"start failed: {self.log_text()[-4000:]}")
+
+    def give_away(self):
+        """The folder belongs to who will start."""
+        for folder, _, files in os.walk(self.folder):
+            for path in [folder] + [f"{folder}/{name}" for name in files]:
+                shutil.chown(path, self.user, "nogroup")
 
     def stop(self):
         if not self.process:
