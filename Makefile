@@ -67,8 +67,9 @@ ALL_LDFLAGS = $(LDHARDEN) -pthread $(LDFLAGS)
 # behind `make deps-check` (tests/support/deps_check.py) says so for every folder of the tree.
 COMMON := base crypto log event mail net dns ipc config sasl db store daemon
 # program = folder of its main.c : other source folders : where it is installed
-PROGRAMS := authd smtpd imapd pop3d smtpd-receive smtpd-local imapd-worker pop3d-worker mailsteadctl webadmin web-server
+PROGRAMS := authd keyd smtpd imapd pop3d smtpd-receive smtpd-local imapd-worker pop3d-worker mailsteadctl webadmin web-server
 DIRS_authd := common/authd
+DIRS_keyd := common/keyd
 DIRS_smtpd := smtpd/monitor
 DIRS_imapd := imapd/monitor
 DIRS_pop3d := pop3d/monitor

@@ -13,13 +13,13 @@ build=(
 	build-essential pkg-config
 	libssl-dev libevent-dev liblmdb-dev libargon2-dev libzstd-dev zlib1g-dev libidn2-dev
 	libutf8proc-dev libseccomp-dev libunbound-dev libqrencode-dev
-	python3 openssl lighttpd lighttpd-mod-openssl
+	python3 ca-certificates lighttpd lighttpd-mod-openssl
 )
 checks=(
 	# units, sanitizers and checks of the source
 	git check clang clang-format clang-tidy cppcheck libclang-rt-dev strace man-db groff
 	# protocol and end-to-end tests: clients that nobody here wrote
-	python3-pytest python3-pytest-xdist curl swaks isync fetchmail neomutt
+	python3-pytest python3-pytest-xdist openssl curl swaks isync fetchmail neomutt
 )
 packages=(
 	dpkg-dev debhelper dh-apparmor fakeroot lintian mmdebstrap

@@ -98,7 +98,7 @@ class Quickstart:
         self.settings = f"{self.state}/conf/settings.conf"
         self.log = f"{self.folder}/mailstead.log"
         self.credentials = f"{self.folder}/credentials.json"
-        self.certificate = f"{self.state}/keys/default/cert.pem"
+        self.certificate = f"{self.folder}/certificate.pem"
         self.passwords = {}
         self.ports = {}
         self.lock = None
@@ -122,7 +122,6 @@ class Quickstart:
                          "DIR= and PORT_BASE=") from None
         self.write_conf()
         self.write_settings()
-        self.write_certificate()
         for account in json.loads(read_text(self.credentials) or "{}").get("accounts", []):
             self.passwords[account["address"]] = account["password"]
 
@@ -166,20 +165,12 @@ class Quickstart:
         self.ports["http"] = int(known.get("web.http_port", WEB["web.http_port"]))
         self.ports["https"] = int(known.get("web.port", WEB["web.port"]))
 
-    def write_certificate(self):
-        folder = os.path.dirname(self.certificate)
-        if os.path.exists(self.certificate):
-            return
-        for made in (os.path.dirname(folder), folder):
-            os.makedirs(made, mode=0o700, exist_ok=True)
-        done = run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                   "ec_paramgen_curve:P-256", "-nodes", "-days", "825", "-subj", f"/CN={HOSTNAME}",
-                   "-addext", f"subjectAltName=DNS:{HOSTNAME},DNS:localhost,IP:127.0.0.1,IP:::1",
-                   "-keyout", f"{folder}/key.pem", "-out", f"{self.certificate}.new")
-        if done.returncode != 0:
-            raise Failed(f"openssl made no certificate: {done.stderr.decode()}")
-        os.chmod(f"{folder}/key.pem", 0o600)
-        os.replace(f"{self.certificate}.new", self.certificate)
+    def export_certificate(self):
+        """keyd made one at the first start: whoever connects can be told to trust it."""
+        answer = self.ctl("cert", "export-chain", "default")
+        if isinstance(answer, dict):
+            raise Failed(f"no certificate: {answer['text']}")
+        write_private(self.certificate, answer[0]["pem"])
 
     def fingerprint(self):
         der = ssl.PEM_cert_to_DER_cert(read_text(self.certificate))
@@ -252,6 +243,7 @@ class Quickstart:
         return True
 
     def make_accounts(self):
+        self.export_certificate()
         self.make("domain", "add", DOMAIN)
         for address, option in ((ADMIN, ["--admin"]), (ALICE, [])):
             is_known = address in self.passwords

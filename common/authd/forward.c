@@ -16,10 +16,10 @@
 #define RECORDS_BYTES_MAX (3 * 1024 * 1024)
 
 /* Ourselves too: the frame around authd answers for it like for everybody. */
-static const char *const daemons[] = {"authd", "smtpd", "smtpd-receive", "smtpd-local", "imapd",
+static const char *const daemons[] = {"authd", "keyd", "smtpd", "smtpd-receive", "smtpd-local", "imapd",
     "imapd-worker", "pop3d", "pop3d-worker"};
 /* Who reads the configuration; roles get it from their monitors. */
-static const char *const readers[] = {"authd", "smtpd", "imapd", "pop3d"};
+static const char *const readers[] = {"keyd", "authd", "smtpd", "imapd", "pop3d"};
 
 struct forward; /* one command, one or several daemons */
 
@@ -147,6 +147,7 @@ static void finish(struct forward *f)
 		call_fail(call, f->code, "%s", f->text);
 	else
 		call_ok(call, "%s", f->text);
+	mem_wipe(f->request.p, f->request.cap); /* files with keys, passwords */
 	strbuf_clear(&f->request);
 	mem_free(f);
 }
@@ -177,6 +178,7 @@ static void encode(struct forward *f, const struct ipc_admin *what)
 	/* Who may was decided here; the session's token is nobody else's business. */
 	cmd.token = span_of(NULL);
 	strbuf_init(&f->request, IPC_BODY_MAX);
+	(void)strbuf_room(&f->request, what->content.n + 4096);
 	ipc_enc_admin(&f->request, &cmd);
 }
 
@@ -217,7 +219,11 @@ static void start(struct call *call, const char *const *names, size_t n,
  */
 static const char *daemon_of(const struct call *call)
 {
-	return span_eq(call->cmd.words[0], SPAN("queue")) ? "smtpd-local" : "imapd-worker";
+	struct span word = call->cmd.words[0];
+
+	if (span_eq(word, SPAN("cert")))
+		return "keyd";
+	return span_eq(word, SPAN("queue")) ? "smtpd-local" : "imapd-worker";
 }
 
 static void forward_one(struct call *call)

@@ -67,6 +67,12 @@ static const struct verb table[] = {
     {"undelete since", 2, 2, VERB_ADMIN, VERB_CHANGES, verb_undelete, "ADDRESS TIME"},
     {"check", 0, IPC_ADMIN_WORDS - 1, VERB_ADMIN, 0, verb_forward, "..."},
     {"backup", 0, IPC_ADMIN_WORDS - 1, VERB_ADMIN, VERB_CHANGES, verb_forward, "..."},
+    {"cert list", 0, 0, VERB_ADMIN, 0, verb_forward, ""},
+    {"cert show", 1, 2, VERB_ADMIN, 0, verb_forward, "ID [--previous|--candidate|--pending]"},
+    {"cert check", 1, 2, VERB_ADMIN, 0, verb_forward, "ID (content: a file)"},
+    {"cert export-chain", 1, 2, VERB_ADMIN, 0, verb_forward, "ID"},
+    {"cert", 1, IPC_ADMIN_WORDS - 1, VERB_ADMIN, VERB_CHANGES, verb_forward,
+	"new|csr|answer|import|install|rollback|remove|staple ID ..."},
     {"reload", 0, 0, VERB_ADMIN, VERB_CHANGES, verb_reload, ""},
 };
 

@@ -6,12 +6,10 @@
 #include "common/authd/settings.h"
 
 #include "common/base/mem.h"
+#include "common/daemon/file.h"
 #include "common/log/log.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define SETTINGS_MAX (1024 * 1024)
@@ -26,58 +24,19 @@ struct edit {
 	struct err err;
 };
 
-/* --- writing -----------------------------------------------------------------------------------
- */
-static int write_all(int fd, struct span s)
-{
-	while (s.n > 0) {
-		ssize_t n = write(fd, s.p, s.n);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		s = span_from(s, (size_t)n);
-	}
-	return 0;
-}
-
-static int write_new(int dir, const char *name, struct span text, struct err *err)
-{
-	int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-	int rc = -1;
-
-	if (fd < 0)
-		return err_errno(err, errno, "%s", name);
-	/* Every daemon reads it, whatever the umask says; there are no secrets in it. */
-	if (fchmod(fd, 0644) < 0 || write_all(fd, text) < 0 || fsync(fd) < 0)
-		err_errno(err, errno, "%s", name);
-	else
-		rc = 0;
-	close(fd);
-	return rc;
-}
-
 int settings_write(const char *dir, struct span text, struct err *err)
 {
-	static const char name[] = "settings.conf", temp[] = "settings.conf.new";
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int rc = -1;
+	int fd = file_open_folder(dir, err);
+	int result;
 
 	if (fd < 0)
-		return err_errno(err, errno, "%s", dir);
-	if (write_new(fd, temp, text, err) < 0)
-		goto out;
-	if (renameat(fd, temp, fd, name) < 0 || fsync(fd) < 0) {
-		err_errno(err, errno, "%s/%s", dir, name);
-		goto out;
-	}
-	rc = 0;
-out:
-	if (rc < 0)
-		unlinkat(fd, temp, 0);
+		return -1;
+	/* Every daemon reads it, whatever the umask says; there are no secrets in it. */
+	result = file_write(fd, "settings.conf", 0644, text, err);
+	if (result < 0)
+		err_wrap(err, "%s", dir);
 	close(fd);
-	return rc;
+	return result;
 }
 
 /* --- the steps ---------------------------------------------------------------------------------

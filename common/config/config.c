@@ -13,6 +13,7 @@
 #define PATH T_PATH
 #define HOST T_HOST
 #define WORD T_WORD
+#define LIST T_LIST
 #define RELOAD false
 #define RESTART true
 
@@ -262,7 +263,10 @@ static void fill_listener(const struct config *c, struct listener *l)
 	o->tls = index_of(stance_names, ARRAY_LEN(stance_names), v[LKEY_TLS].text);
 	o->auth = v[LKEY_AUTH].number;
 	o->login_without_tls = v[LKEY_PLAIN_LOGIN].number;
-	snprintf(o->certificate, sizeof(o->certificate), "%s", v[LKEY_CERTIFICATE].text);
+	snprintf(o->certificates, sizeof(o->certificates), "%s", v[LKEY_CERTIFICATE].text);
+	/* "1.2": one of four words, value.c saw to that. */
+	o->tls_min = 10 + (unsigned)(v[LKEY_TLS_MIN].text[2] - '0');
+	o->ask_client_certificate = strcmp(v[LKEY_CLIENT_CERTIFICATE].text, "ask") == 0;
 	snprintf(o->hostname, sizeof(o->hostname), "%s",
 	    host[0] ? host : c->values[SET_SERVER_HOSTNAME].text);
 }

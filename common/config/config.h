@@ -34,7 +34,9 @@ struct config_listener {
 	uint16_t port;
 	enum tls_stance tls;
 	bool auth, login_without_tls;
-	char certificate[65];
+	char certificates[256]; /* ids: read with config_list_next */
+	unsigned tls_min;       /* 10, 11, 12 or 13 */
+	bool ask_client_certificate;
 	char hostname[256]; /* never empty: server.hostname if none was given */
 };
 
@@ -62,7 +64,9 @@ void config_unref(struct config *c);
 
 uint64_t config_u64(const struct config *c, enum setting s); /* NUMBER, SIZE, SECONDS, BOOL */
 bool config_bool(const struct config *c, enum setting s);
-const char *config_str(const struct config *c, enum setting s); /* TEXT, PATH, HOST, WORD */
+const char *config_str(const struct config *c, enum setting s); /* TEXT, PATH, HOST, WORD, LIST */
+/* Takes the next word off a LIST; false at its end. */
+bool config_list_next(struct span *list, struct span *word);
 
 size_t config_listener_count(const struct config *c);
 const struct config_listener *config_listener(const struct config *c, size_t i);
@@ -77,6 +81,7 @@ const char *tls_stance_name(enum tls_stance t);
 #define RUN_AUTH_SOCK "authd/auth.sock"
 #define RUN_ADMIN_SOCK "authd/admin.sock"
 #define RUN_WEB_SOCK "authd/web.sock"
+#define RUN_KEYD_SOCK "keyd/keyd.sock"
 #define RUN_QUEUE_HINT "smtpd-local/queue.hint"
 #define RUN_IMAPD_HINT "imapd-worker/imapd.hint"
 #define RUN_POP3D_LOCKS "pop3d-worker/pop3d.locks"

@@ -14,6 +14,8 @@ static const struct {
     {"log.level", "debug info warning error"},
     {"role", "smtp submission imap pop3"},
     {"tls", "none offered required implicit"},
+    {"tls_min", "1.0 1.1 1.2 1.3"},
+    {"client_certificate", "no ask"},
 };
 
 static int unexpected(struct err *err, struct span found, const char *expected)
@@ -108,6 +110,32 @@ static bool is_word(struct span s)
 	return s.n > 0;
 }
 
+bool config_list_next(struct span *list, struct span *word)
+{
+	size_t n = 0;
+
+	while (list->n > 0 && (list->p[0] == ',' || list->p[0] == ' '))
+		*list = span_from(*list, 1);
+	while (n < list->n && list->p[n] != ',' && list->p[n] != ' ')
+		n++;
+	*word = span_sub(*list, 0, n);
+	*list = span_from(*list, n);
+	return n > 0;
+}
+
+static bool is_list(struct span s)
+{
+	struct span word;
+	size_t count = 0;
+
+	while (config_list_next(&s, &word)) {
+		if (!is_word(word))
+			return false;
+		count++;
+	}
+	return count > 0;
+}
+
 static bool is_one_of(struct span s, struct span words)
 {
 	struct span word;
@@ -159,6 +187,8 @@ static int parse_text(const struct setting_def *d, struct span s, struct err *er
 		return unexpected(err, s, "a host name");
 	if (d->type == T_WORD && !is_word(s))
 		return unexpected(err, s, "letters, digits, '-' and '_'");
+	if (d->type == T_LIST && !is_list(s))
+		return unexpected(err, s, "words of letters, digits, '-' and '_' between commas");
 	for (size_t i = 0; i < ARRAY_LEN(choices); i++)
 		if (span_eq(span_of(d->name), span_of(choices[i].name)) &&
 		    !is_one_of(s, span_of(choices[i].choices)))
@@ -188,6 +218,7 @@ const char *config_type_name(enum value_type t)
 	    [T_PATH] = "path",
 	    [T_HOST] = "host name",
 	    [T_WORD] = "word",
+	    [T_LIST] = "words",
 	};
 
 	return names[t];

@@ -18,6 +18,11 @@
  */
 int ctl_run(const char *conf_path);
 
+/* input.c */
+bool read_secret(struct strbuf *secret); /* a line of standard input */
+/* Appends a file; "-" is standard input. */
+int read_content(const char *path, struct strbuf *content, struct err *err);
+
 /* print.c */
 struct records {
 	struct strbuf *list; /* one body a record */

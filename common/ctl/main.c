@@ -9,10 +9,14 @@
 
 #define ANSWER_TIMEOUT_MS 120000
 #define SECRET_MAX 1024
+#define CONTENT_MAX (1000 * 1024)
+#define FILES_MAX 8
 
 struct options {
 	const char *conf;
 	bool is_json, has_secret;
+	const char *files[FILES_MAX];
+	size_t file_count;
 	struct span words[IPC_ADMIN_WORDS];
 	uint32_t count;
 };
@@ -29,6 +33,10 @@ static const char usage_text[] =
     "  account list\n"
     "  alias add ADDRESS TARGET ...       alias remove ADDRESS, alias list\n"
     "  set NAME VALUE                     get [NAME], unset NAME, diff\n"
+    "  cert list                          cert show|check|rollback|remove ID\n"
+    "  cert new ID [NAME...]              self-signed; cert csr ID [NAME...] for a CA\n"
+    "  cert import|answer ID [--file FILE]... [--password-stdin] [--install]\n"
+    "  cert install ID                    cert export-chain ID\n"
     "  queue list                         queue show|retry|delete ID\n"
     "  undelete list ADDRESS [MAILBOX]    undelete message ADDRESS MAILBOX UID\n"
     "  undelete mailbox ADDRESS MAILBOX   undelete since ADDRESS TIME\n"
@@ -55,6 +63,10 @@ static bool parse_options(int argc, char **argv, struct options *o)
 			o->is_json = true;
 		} else if (!are_over && strcmp(argv[i], "--password-stdin") == 0) {
 			o->has_secret = true;
+		} else if (!are_over && strcmp(argv[i], "--file") == 0) {
+			if (++i == argc || o->file_count == FILES_MAX)
+				return false;
+			o->files[o->file_count++] = argv[i];
 		} else if (!are_over && strcmp(argv[i], "-c") == 0) {
 			if (++i == argc)
 				return false;
@@ -86,19 +98,6 @@ static void fail(const struct options *o, enum err_code code, struct span text)
 	fprintf(stderr, "mailsteadctl: %.*s\n", SPAN_FMT(text));
 }
 
-/* One line of standard input without its end. */
-static bool read_secret(struct strbuf *secret)
-{
-	char c;
-	ssize_t n;
-
-	while ((n = read(0, &c, 1)) == 1 && c != '\n')
-		strbuf_add_chr(secret, c);
-	if (secret->n > 0 && secret->p[secret->n - 1] == '\r')
-		strbuf_truncate(secret, secret->n - 1);
-	return n >= 0 && !secret->failed && secret->n > 0;
-}
-
 static int connect_admin(const struct options *o, struct err *err)
 {
 	char path[CONFIG_PATH_MAX];
@@ -116,14 +115,16 @@ static int connect_admin(const struct options *o, struct err *err)
 	return fd;
 }
 
-static int send_request(const struct options *o, int fd, struct span secret, struct err *err)
+static int send_request(
+    const struct options *o, int fd, struct span secret, struct span content, struct err *err)
 {
-	struct ipc_admin cmd = {.secret = secret, .count = o->count};
+	struct ipc_admin cmd = {.secret = secret, .count = o->count, .content = content};
 	struct strbuf body;
 	int result;
 
 	memcpy(cmd.words, o->words, sizeof(cmd.words));
 	strbuf_init(&body, IPC_BODY_MAX);
+	(void)strbuf_room(&body, content.n + 4096);
 	ipc_enc_admin(&body, &cmd);
 	result = body.failed
 		     ? err_set(err, ERR_LIMIT, "the command is too long")
@@ -183,23 +184,46 @@ static int print_result(
 	return 0;
 }
 
+/* These want a file: standard input, if none is named. */
+static bool wants_file(const struct options *o)
+{
+	return word_is(o, 0, "cert") && (word_is(o, 1, "import") || word_is(o, 1, "answer"));
+}
+
+static int read_files(const struct options *o, struct strbuf *content, struct err *err)
+{
+	if (o->file_count == 0 && wants_file(o))
+		return read_content("-", content, err);
+	for (size_t i = 0; i < o->file_count; i++)
+		if (read_content(o->files[i], content, err) < 0)
+			return -1;
+	return 0;
+}
+
 static int request(const struct options *o)
 {
 	struct records r = {0};
-	struct strbuf secret, text;
+	struct strbuf secret, content, text;
 	enum err_code code = ERR_NONE;
 	struct err err = ERR_INIT;
 	int status = EXIT_FAILED;
 	int fd = -1;
 
 	strbuf_init(&secret, SECRET_MAX);
+	strbuf_init(&content, CONTENT_MAX);
+	if (o->file_count > 0 || wants_file(o))
+		(void)strbuf_room(&content, CONTENT_MAX);
 	strbuf_init(&text, IPC_BODY_MAX);
 	if (o->has_secret && !read_secret(&secret)) {
 		fail(o, ERR_INVALID, SPAN("no password on standard input"));
 		goto out;
 	}
+	if (read_files(o, &content, &err) < 0) {
+		fail(o, err.code, span_of(err.text));
+		goto out;
+	}
 	fd = connect_admin(o, &err);
-	if (fd < 0 || send_request(o, fd, strbuf_span(&secret), &err) < 0 ||
+	if (fd < 0 || send_request(o, fd, strbuf_span(&secret), strbuf_span(&content), &err) < 0 ||
 	    receive(fd, &r, &text, &code, &err) < 0) {
 		fail(o, err.code, span_of(err.text));
 		status = fd < 0 ? EXIT_UNREACHABLE : EXIT_FAILED;
@@ -210,7 +234,9 @@ out:
 	if (fd >= 0)
 		close(fd);
 	mem_wipe(secret.p, secret.cap);
+	mem_wipe(content.p, content.cap);
 	strbuf_clear(&secret);
+	strbuf_clear(&content);
 	strbuf_clear(&text);
 	records_clear(&r);
 	return status;

@@ -19,6 +19,7 @@ static const struct {
 	unsigned rank;
 	bool is_foreign;
 } programs[] = {
+    {"keyd", true, WHO_KEY, 0, false},
     {"authd", true, WHO_AUTH, 0, false},
     {"smtpd", false, 0, 1, false},
     {"imapd", false, 0, 1, false},

@@ -25,7 +25,7 @@ static void listener_record(const struct bound *b, struct strbuf *out)
 	ipc_rec_number(out, "port", IPC_NUMBER, l->port);
 	ipc_rec_text(out, "role", span_of(listener_role_name(l->role)));
 	ipc_rec_text(out, "tls", span_of(tls_stance_name(l->tls)));
-	ipc_rec_text(out, "certificate", span_of(b->pub.tls ? l->certificate : ""));
+	ipc_rec_text(out, "certificate", span_of(b->pub.tls ? l->certificates : ""));
 	ipc_rec_number(out, "bound", IPC_BOOL, b->listeners[0] != NULL);
 	ipc_rec_number(out, "connections", IPC_NUMBER, b->pub.current);
 	ipc_rec_number(out, "accepted", IPC_NUMBER, b->pub.accepted);

@@ -14,6 +14,10 @@ static void end(struct change *c)
 	struct monitor *m = c->m;
 
 	timer_clear(&c->deadline);
+	for (size_t i = 0; i < m->spec->count; i++)
+		if (c->fetches[i].call)
+			ipc_call_cancel(c->fetches[i].call);
+	mem_free(c->fetches);
 	plan_clear(&c->next);
 	m->change = NULL;
 	mem_free(c);
@@ -68,6 +72,58 @@ static void on_deadline(void *arg)
 	fail(c, &err);
 }
 
+/* Everything is there: to every role that runs. */
+static void feed(struct change *c)
+{
+	struct monitor *m = c->m;
+
+	for (size_t i = 0; i < m->spec->count; i++) {
+		struct fed *role = &m->roles[i];
+
+		/* One that is starting takes the new plan when it is the plan. */
+		if (role->committed == 0)
+			continue;
+		plan_send(&c->next, role, c->number);
+		c->waiting++;
+	}
+	if (c->waiting == 0)
+		tell(c);
+}
+
+static void on_keys(void *arg, const struct ipc_msg *msg, const struct err *why)
+{
+	struct change_fetch *f = arg;
+	struct change *c = f->c;
+	struct err err = why ? *why : (struct err)ERR_INIT;
+
+	f->call = NULL;
+	if (!msg || keys_check(msg, &err) < 0) {
+		fail(c, &err);
+		return;
+	}
+	plan_take_set(&c->next, f->role, msg->body);
+	if (--c->fetching == 0)
+		feed(c);
+}
+
+static void fetch(struct change *c)
+{
+	struct monitor *m = c->m;
+
+	for (size_t i = 0; i < m->spec->count; i++) {
+		const struct plan_keys *k = &c->next.keys[i];
+
+		c->fetches[i] = (struct change_fetch){.c = c, .role = i};
+		if (k->count == 0)
+			continue;
+		c->fetches[i].call = ipc_call(m->keyd, IPC_KEY_FETCH, strbuf_span(&k->request),
+		    KEYS_ANSWER_MS, on_keys, &c->fetches[i]);
+		c->fetching++;
+	}
+	if (c->fetching == 0)
+		feed(c);
+}
+
 int change_prepare(struct monitor *m, struct config *cfg,
     void (*done)(void *arg, const struct err *err), void *arg, struct err *err)
 {
@@ -85,22 +141,13 @@ int change_prepare(struct monitor *m, struct config *cfg,
 	c->number = ++m->last_number;
 	timer_init(&c->deadline, m->loop, on_deadline, c);
 	m->change = c;
+	c->fetches = mem_array(m->spec->count, sizeof(*c->fetches));
 	if (plan_make(m, &c->next, cfg, &m->plan, &c->err) < 0) {
 		tell(c);
 		return 0;
 	}
-	for (size_t i = 0; i < m->spec->count; i++) {
-		struct fed *role = &m->roles[i];
-
-		/* One that is starting takes the new plan when it is the plan. */
-		if (role->committed == 0)
-			continue;
-		plan_send(&c->next, role, c->number);
-		c->waiting++;
-	}
 	timer_set(&c->deadline, PREPARE_MS);
-	if (c->waiting == 0)
-		tell(c);
+	fetch(c);
 	return 0;
 }
 
@@ -130,6 +177,8 @@ void change_commit(struct change *c, void (*done)(void *arg, const struct err *e
 	plan_clear(&before);
 	if (m->is_stopping)
 		plan_close_ports(&m->plan);
+	if (plan_generation(&m->plan) != 0)
+		keys_watch_from(m->watch, plan_generation(&m->plan));
 	timer_set(&c->deadline, COMMIT_MS);
 	if (c->waiting == 0)
 		tell(c);

@@ -144,6 +144,32 @@ static int drop_rights(struct monitor *m, struct err *err)
 	return caps_keep_launcher(err);
 }
 
+static void on_keys_change(void *arg, uint64_t generation)
+{
+	struct monitor *m = arg;
+
+	m->told = generation;
+	monitor_renew_keys(m);
+}
+
+static void on_keys_again(void *arg)
+{
+	monitor_renew_keys(arg);
+}
+
+static int watch_keys(struct monitor *m, struct err *err)
+{
+	char path[CONFIG_PATH_MAX];
+
+	if (config_run_path(m->plan.cfg, RUN_KEYD_SOCK, path, err) < 0)
+		return -1;
+	m->keyd = ipc_client_new(m->loop, path);
+	m->watch = keys_watch_new(m->loop, m->keyd, on_keys_change, m);
+	if (plan_generation(&m->plan) != 0)
+		keys_watch_from(m->watch, plan_generation(&m->plan));
+	return 0;
+}
+
 static int monitor_start(struct monitor *m, struct err *err)
 {
 	static const struct supervisor_ops ops = {
@@ -165,7 +191,7 @@ static int monitor_start(struct monitor *m, struct err *err)
 		return -1;
 	m->number = ++m->last_number;
 	if (process_make_run_folder(cfg, m->spec->name, err) < 0 || drop_rights(m, err) < 0 ||
-	    monitor_ctl_open(m, err) < 0)
+	    plan_fetch(&m->plan, err) < 0 || watch_keys(m, err) < 0 || monitor_ctl_open(m, err) < 0)
 		return -1;
 	opt.silence_ms = config_u64(cfg, SET_PROCESS_SILENCE) * 1000;
 	m->supervisor = supervisor_new(m->loop, &opt);
@@ -182,6 +208,9 @@ static void monitor_end(struct monitor *m)
 	if (m->change)
 		change_abort(m->change);
 	supervisor_free(m->supervisor);
+	keys_watch_free(m->watch);
+	ipc_client_free(m->keyd);
+	timer_clear(&m->keys_again);
 	ipc_server_free(m->ctl);
 	ipc_link_free(m->parent);
 	plan_clear(&m->plan);
@@ -205,6 +234,7 @@ int monitor_main(int argc, char **argv, const struct monitor_spec *spec)
 	m.started_ms = clock_mono_ms();
 	m.loop = loop_new();
 	plan_init(&m.plan);
+	timer_init(&m.keys_again, m.loop, on_keys_again, &m);
 	open_parent(&m);
 	if (monitor_start(&m, &err) < 0) {
 		log_error("start-failed", LOG_ERR(&err));

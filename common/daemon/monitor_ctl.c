@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #define RECORD_MAX (16 * 1024)
+#define BUSY_MS 200
 
 /* A reload on its way; the log or rq learns how it ends. */
 struct reload {
@@ -54,6 +55,39 @@ void monitor_reload(struct monitor *m, const struct admin_request *rq)
 	if (config_load(m->conf_path, &cfg, &err) < 0 ||
 	    change_prepare(m, cfg, on_prepared, r, &err) < 0)
 		reload_ends(r, &err);
+}
+
+/* --- certificates ----------------------------------------------------------------------------- */
+static void on_keys_committed(void *arg, const struct err *err)
+{
+	struct monitor *m = arg;
+
+	log_info("certificates", LOG_U64("generation", plan_generation(&m->plan)));
+}
+
+/* What cannot be used is left: the next change may bring something better. */
+static void on_keys_prepared(void *arg, const struct err *err)
+{
+	struct monitor *m = arg;
+
+	if (err->code != ERR_NONE) {
+		log_error("certificates-refused", LOG_ERR(err));
+		keys_watch_from(m->watch, m->told);
+		return;
+	}
+	change_commit(m->change, on_keys_committed, m);
+}
+
+void monitor_renew_keys(struct monitor *m)
+{
+	struct err err = ERR_INIT;
+
+	if (m->is_stopping)
+		return;
+	if (m->change)
+		timer_set(&m->keys_again, BUSY_MS);
+	else if (change_prepare(m, config_ref(m->plan.cfg), on_keys_prepared, m, &err) < 0)
+		log_error("certificates-refused", LOG_ERR(&err));
 }
 
 static void answer_status(struct monitor *m, const struct admin_request *rq)

@@ -3,6 +3,7 @@
 #define MS_DAEMON_MONITOR_INT_H
 
 #include "common/daemon/answer.h"
+#include "common/daemon/keys.h"
 #include "common/daemon/monitor.h"
 #include "common/daemon/supervise.h"
 
@@ -14,10 +15,11 @@ struct port {
 	int fds[2]; /* the second: IPv6 of "*", or -1 */
 };
 
-struct cert {
-	struct list link;
-	char id[65];
-	struct strbuf chain, key;
+/* The certificates of a role's listeners. */
+struct plan_keys {
+	uint32_t count; /* 0: it needs none */
+	struct strbuf request;
+	struct strbuf set; /* the answer: holds keys */
 };
 
 /* A configuration and all that it needs. */
@@ -25,7 +27,8 @@ struct plan {
 	struct config *cfg;
 	struct port **ports;
 	size_t port_count;
-	struct list certs;
+	struct plan_keys *keys; /* one for each role of the spec */
+	size_t key_count;
 };
 
 /* A role, and how far it is. Numbers are those of plans; 0: none. */
@@ -36,13 +39,22 @@ struct fed {
 	uint32_t asked, prepared, committed;
 };
 
+/* Keys that a change has asked keyd for. */
+struct change_fetch {
+	struct change *c;
+	size_t role;
+	struct ipc_call *call;
+};
+
 /* A change on its way: prepared by all roles, then committed or aborted. */
 struct change {
 	struct monitor *m;
 	struct plan next;
 	uint32_t number;
 	bool is_prepared, is_committed;
-	size_t waiting; /* roles that have not answered */
+	struct change_fetch *fetches; /* one for each role */
+	size_t fetching;              /* that keyd has not answered */
+	size_t waiting;               /* roles that have not answered */
 	struct err err;
 	struct timer deadline;
 	/* Told once when it is prepared or failed (then it is gone), and after change_commit once
@@ -62,6 +74,10 @@ struct monitor {
 	struct fed *roles;
 	struct supervisor *supervisor;
 	struct change *change;
+	struct ipc_client *keyd;
+	struct keys_watch *watch;
+	uint64_t told;           /* the generation that keyd told last */
+	struct timer keys_again; /* a change of certificates that had to wait for another one */
 	struct ipc_link *parent;
 	struct ipc_server *ctl;
 	uint64_t started_ms;
@@ -71,10 +87,15 @@ struct monitor {
 
 /* plan.c */
 void plan_init(struct plan *p);
-/* What cfg needs: ports that before has are taken over, others are bound; certificates are read.
- * Takes the reference to cfg either way. */
+/* What cfg needs: ports that before has are taken over, others are bound; certificates are still to
+ * be fetched. Takes the reference to cfg either way. */
 int plan_make(struct monitor *m, struct plan *p, struct config *cfg, const struct plan *before,
     struct err *err);
+/* Fetches the certificates: blocks, at the start. */
+int plan_fetch(struct plan *p, struct err *err);
+void plan_take_set(struct plan *p, size_t role, struct span set);
+/* Of the certificates, or 0 if it has none. */
+uint64_t plan_generation(const struct plan *p);
 void plan_clear(struct plan *p);
 void plan_close_ports(struct plan *p);
 void plan_move(struct plan *to, struct plan *from); /* from is empty then */
@@ -97,6 +118,9 @@ void change_role_gone(struct fed *role);
 int monitor_ctl_open(struct monitor *m, struct err *err);
 /* Loads the files and carries it through; the log tells how it ended. */
 void monitor_reload(struct monitor *m, const struct admin_request *rq);
+
+/* keyd has something new (or was started again): the same configuration with its certificates. */
+void monitor_renew_keys(struct monitor *m);
 
 /* monitor.c */
 void monitor_fail(struct monitor *m, const struct err *err); /* at the first start: ends */

@@ -8,22 +8,11 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define PEM_MAX (256 * 1024)
-
 void offer_init(struct frame *f)
 {
 	f->offer = (struct offer){0};
-	list_init(&f->offer.certs);
+	strbuf_init(&f->offer.keys, IPC_BODY_MAX);
 	list_init(&f->offer.sockets);
-}
-
-static void cert_free(struct offer_cert *c)
-{
-	mem_wipe(c->key.p, c->key.cap);
-	strbuf_clear(&c->key);
-	strbuf_clear(&c->chain);
-	list_remove(&c->link);
-	mem_free(c);
 }
 
 static void socket_free(struct offer_socket *s)
@@ -40,8 +29,7 @@ void offer_clear(struct frame *f)
 	struct offer *o = &f->offer;
 
 	bound_abort(o);
-	LIST_EACH_SAFE (it, &o->certs)
-		cert_free(container_of(it, struct offer_cert, link));
+	keys_buf_clear(&o->keys);
 	LIST_EACH_SAFE (it, &o->sockets)
 		socket_free(container_of(it, struct offer_socket, link));
 	config_unref(o->cfg);
@@ -61,24 +49,6 @@ static void add_config(struct frame *f, struct span body)
 	}
 	t = (struct config_texts){m.main_path, m.main_text, m.settings_path, m.settings_text};
 	(void)config_from_texts(&t, &o->cfg, &o->err);
-}
-
-static void add_cert(struct offer *o, struct span body)
-{
-	struct offer_cert *c;
-	struct ipc_cert m;
-
-	if (!ipc_dec_cert(body, &m) || m.id.n >= sizeof(c->id)) {
-		err_set(&o->err, ERR_INVALID, "malformed certificate");
-		return;
-	}
-	c = mem_zalloc(sizeof(*c));
-	snprintf(c->id, sizeof(c->id), "%.*s", SPAN_FMT(m.id));
-	strbuf_init(&c->chain, PEM_MAX);
-	strbuf_init(&c->key, PEM_MAX);
-	strbuf_add(&c->chain, m.chain);
-	strbuf_add(&c->key, m.key);
-	list_append(&o->certs, &c->link);
 }
 
 static void add_socket(struct offer *o, struct span body, const int *fds, size_t fd_count)
@@ -159,8 +129,10 @@ bool offer_message(struct frame *f, const struct ipc_msg *msg, const int *fds, s
 	case LINK_CONFIG:
 		add_config(f, msg->body);
 		return true;
-	case LINK_CERT:
-		add_cert(&f->offer, msg->body);
+	case LINK_KEYS:
+		keys_buf_clear(&f->offer.keys);
+		(void)strbuf_room(&f->offer.keys, msg->body.n);
+		strbuf_add(&f->offer.keys, msg->body);
 		return true;
 	case LINK_SOCKET:
 		add_socket(&f->offer, msg->body, fds, fd_count);

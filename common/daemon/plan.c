@@ -4,14 +4,9 @@
 #include "common/base/mem.h"
 #include "common/net/listener.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#define PEM_MAX (256 * 1024)
 
 /* --- ports ------------------------------------------------------------------------------------ */
 static void port_unref(struct port *p)
@@ -78,72 +73,63 @@ static int add_port(
 }
 
 /* --- certificates ----------------------------------------------------------------------------- */
-static int read_pem(const char *path, struct strbuf *out, struct err *err)
+static int add_requests(struct monitor *m, struct plan *p, struct err *err)
 {
-	char buf[8192];
-	struct stat st;
-	ssize_t n = -1;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	p->keys = mem_array(m->spec->count, sizeof(*p->keys));
+	for (; p->key_count < m->spec->count; p->key_count++) {
+		const struct monitor_role *role = &m->spec->roles[p->key_count];
+		struct plan_keys *k = &p->keys[p->key_count];
 
-	if (fd < 0)
-		return err_errno(err, errno, "%s", path);
-	if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode))
-		err_set(err, ERR_INVALID, "%s: not a regular file", path);
-	else
-		while ((n = read(fd, buf, sizeof(buf))) > 0)
-			strbuf_add_mem(out, buf, (size_t)n);
-	mem_wipe(buf, sizeof(buf));
-	if (n < 0 && (!err || err->code == ERR_NONE))
-		err_errno(err, errno, "%s", path);
-	close(fd);
-	if (out->failed)
-		return err_set(err, ERR_LIMIT, "%s: larger than %d bytes", path, PEM_MAX);
-	return n < 0 ? -1 : 0;
+		strbuf_init(&k->set, IPC_BODY_MAX);
+		if (keys_request(p->cfg, role->listeners, role->name, &k->request, &k->count, err) <
+		    0)
+			return -1;
+	}
+	return 0;
 }
 
-static bool has_cert(const struct plan *p, const char *id)
+void plan_take_set(struct plan *p, size_t role, struct span set)
 {
-	LIST_EACH (it, &p->certs)
-		if (strcmp(container_of(it, struct cert, link)->id, id) == 0)
-			return true;
-	return false;
+	struct plan_keys *k = &p->keys[role];
+
+	keys_buf_clear(&k->set);
+	(void)strbuf_room(&k->set, set.n);
+	strbuf_add(&k->set, set);
 }
 
-static int add_cert(struct plan *p, const char *id, struct err *err)
+int plan_fetch(struct plan *p, struct err *err)
 {
-	char name[128], path[CONFIG_PATH_MAX];
-	struct cert *c;
+	for (size_t i = 0; i < p->key_count; i++) {
+		struct strbuf set;
+		int result;
 
-	if (has_cert(p, id))
-		return 0;
-	c = mem_zalloc(sizeof(*c));
-	snprintf(c->id, sizeof(c->id), "%s", id);
-	strbuf_init(&c->chain, PEM_MAX);
-	strbuf_init(&c->key, PEM_MAX);
-	list_append(&p->certs, &c->link);
-	snprintf(name, sizeof(name), "keys/%s/cert.pem", id);
-	if (config_state_path(p->cfg, name, path, err) < 0 || read_pem(path, &c->chain, err) < 0)
-		return -1;
-	snprintf(name, sizeof(name), "keys/%s/key.pem", id);
-	if (config_state_path(p->cfg, name, path, err) < 0)
-		return -1;
-	return read_pem(path, &c->key, err);
+		if (p->keys[i].count == 0)
+			continue;
+		keys_buf_init(&set);
+		result = keys_fetch(p->cfg, strbuf_span(&p->keys[i].request), &set, err);
+		if (result == 0)
+			plan_take_set(p, i, strbuf_span(&set));
+		keys_buf_clear(&set);
+		if (result < 0)
+			return -1;
+	}
+	return 0;
 }
 
-static void cert_free(struct cert *c)
+uint64_t plan_generation(const struct plan *p)
 {
-	list_remove(&c->link);
-	mem_wipe(c->key.p, c->key.cap);
-	strbuf_clear(&c->key);
-	strbuf_clear(&c->chain);
-	mem_free(c);
+	struct ipc_key_set set;
+
+	for (size_t i = 0; i < p->key_count; i++)
+		if (p->keys[i].set.n > 0 && ipc_dec_key_set(strbuf_span(&p->keys[i].set), &set))
+			return set.generation;
+	return 0;
 }
 
 /* --- the plan --------------------------------------------------------------------------------- */
 void plan_init(struct plan *p)
 {
 	*p = (struct plan){0};
-	list_init(&p->certs);
 }
 
 void plan_close_ports(struct plan *p)
@@ -158,8 +144,11 @@ void plan_close_ports(struct plan *p)
 void plan_clear(struct plan *p)
 {
 	plan_close_ports(p);
-	LIST_EACH_SAFE (it, &p->certs)
-		cert_free(container_of(it, struct cert, link));
+	for (size_t i = 0; i < p->key_count; i++) {
+		keys_buf_clear(&p->keys[i].set);
+		strbuf_clear(&p->keys[i].request);
+	}
+	mem_free(p->keys);
 	config_unref(p->cfg);
 	plan_init(p);
 }
@@ -167,8 +156,6 @@ void plan_clear(struct plan *p)
 void plan_move(struct plan *to, struct plan *from)
 {
 	*to = *from;
-	list_init(&to->certs);
-	list_splice(&to->certs, &from->certs);
 	plan_init(from);
 }
 
@@ -193,11 +180,14 @@ int plan_make(struct monitor *m, struct plan *p, struct config *cfg, const struc
 
 		if (!is_ours(m, l))
 			continue;
-		if (add_port(p, l, before, err) < 0 ||
-		    (l->tls != TLS_NONE && add_cert(p, l->certificate, err) < 0)) {
+		if (add_port(p, l, before, err) < 0) {
 			plan_clear(p);
 			return -1;
 		}
+	}
+	if (add_requests(m, p, err) < 0) {
+		plan_clear(p);
+		return -1;
 	}
 	return 0;
 }
@@ -211,18 +201,6 @@ static void send_config(const struct config *cfg, struct program *to)
 	strbuf_init(&b, IPC_BODY_MAX);
 	ipc_enc_config(&b, &m);
 	program_send(to, LINK_CONFIG, 0, strbuf_span(&b), NULL, 0);
-	strbuf_clear(&b);
-}
-
-static void send_cert(const struct cert *c, struct program *to)
-{
-	struct ipc_cert m = {span_of(c->id), strbuf_span(&c->chain), strbuf_span(&c->key)};
-	struct strbuf b;
-
-	strbuf_init(&b, IPC_BODY_MAX);
-	ipc_enc_cert(&b, &m);
-	program_send(to, LINK_CERT, 0, strbuf_span(&b), NULL, 0);
-	mem_wipe(b.p, b.cap);
 	strbuf_clear(&b);
 }
 
@@ -250,25 +228,13 @@ static bool wants_port(const struct plan *p, const struct fed *role, const struc
 	return false;
 }
 
-static bool wants_cert(const struct plan *p, const struct fed *role, const struct cert *c)
-{
-	for (size_t i = 0; i < config_listener_count(p->cfg); i++) {
-		const struct config_listener *l = config_listener(p->cfg, i);
-
-		if ((role->def->listeners & (1u << l->role)) && l->tls != TLS_NONE &&
-		    strcmp(l->certificate, c->id) == 0)
-			return true;
-	}
-	return false;
-}
-
 void plan_send(const struct plan *p, struct fed *role, uint32_t number)
 {
 	role->asked = number;
 	send_config(p->cfg, role->program);
-	LIST_EACH (it, &p->certs)
-		if (wants_cert(p, role, container_of(it, struct cert, link)))
-			send_cert(container_of(it, struct cert, link), role->program);
+	if (p->keys[role - role->m->roles].count > 0)
+		program_send(role->program, LINK_KEYS, 0,
+		    strbuf_span(&p->keys[role - role->m->roles].set), NULL, 0);
 	for (size_t i = 0; i < p->port_count; i++)
 		if (wants_port(p, role, p->ports[i]))
 			send_port(p->ports[i], role->program);

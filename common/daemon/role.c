@@ -127,7 +127,7 @@ static int open_authd(struct role *r, struct err *err)
 
 	if (config_run_path(r->cfg, RUN_AUTH_SOCK, path, err) < 0)
 		return -1;
-	if (strcmp(r->ops->name, "authd") != 0)
+	if (strcmp(r->ops->name, "authd") != 0 && strcmp(r->ops->name, "keyd") != 0)
 		r->authd = ipc_client_new(r->loop, path);
 	return 0;
 }
@@ -151,6 +151,7 @@ static int enter_sandbox(const struct frame *f, struct err *err)
 	const struct config *cfg = f->role.cfg;
 	char write[ARRAY_LEN(ops->state) + 1][CONFIG_PATH_MAX], read[2][CONFIG_PATH_MAX];
 	struct sandbox s = {.net = ops->net};
+	size_t reads = 0;
 	size_t n = 0;
 
 	memcpy(s.ports, ops->ports, sizeof(s.ports));
@@ -167,9 +168,11 @@ static int enter_sandbox(const struct frame *f, struct err *err)
 		folder_of(f->conf_path, read[0]);
 		if (config_state_path(cfg, "conf", read[1], err) < 0)
 			return -1;
-		s.read[0] = read[0];
-		s.read[1] = read[1];
+		s.read[reads++] = read[0];
+		s.read[reads++] = read[1];
 	}
+	if (config_str(cfg, SET_TLS_CA_FILE)[0] == '/')
+		s.read[reads++] = config_str(cfg, SET_TLS_CA_FILE);
 	return sandbox_enter(&s, err);
 }
 

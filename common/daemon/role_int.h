@@ -2,6 +2,7 @@
 #ifndef MS_DAEMON_ROLE_INT_H
 #define MS_DAEMON_ROLE_INT_H
 
+#include "common/daemon/keys.h"
 #include "common/daemon/role.h"
 #include "common/net/listener.h"
 
@@ -19,12 +20,6 @@ struct bound {
 };
 
 /* What the monitor has sent of a change. */
-struct offer_cert {
-	struct list link;
-	char id[65];
-	struct strbuf chain, key;
-};
-
 struct offer_socket {
 	struct list link;
 	char address[65];
@@ -36,7 +31,8 @@ struct step;
 
 struct offer {
 	struct config *cfg;
-	struct list certs, sockets;
+	struct strbuf keys; /* the set, wiped when it is used */
+	struct list sockets;
 	struct step *steps; /* once it is prepared */
 	size_t count;
 	bool is_prepared;

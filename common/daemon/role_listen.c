@@ -3,27 +3,8 @@
 
 #include "common/base/mem.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-/* The certificate of an id, from what came with the offer. */
-static struct tls_context *make_context(const struct offer *o, const char *id, struct err *err)
-{
-	LIST_EACH (it, &o->certs) {
-		const struct offer_cert *c = container_of(it, struct offer_cert, link);
-		struct tls_context *tls;
-
-		if (strcmp(c->id, id) != 0)
-			continue;
-		tls = tls_server_context_new(strbuf_span(&c->chain), strbuf_span(&c->key), err);
-		if (!tls)
-			err_wrap(err, "certificate %s", id);
-		return tls;
-	}
-	err_set(err, ERR_NOT_FOUND, "certificate %s: there is none", id);
-	return NULL;
-}
 
 static void bound_delete(struct bound *b)
 {
@@ -110,13 +91,27 @@ struct step {
 	struct tls_context *tls;
 };
 
+static bool same_tls(const struct config_listener *a, const struct config_listener *b)
+{
+	return strcmp(a->certificates, b->certificates) == 0 && a->tls_min == b->tls_min &&
+	       a->ask_client_certificate == b->ask_client_certificate;
+}
+
+/* One context for all listeners that serve the same. */
+static int prepare_tls(const struct offer *o, struct step *s, struct err *err)
+{
+	for (const struct step *k = o->steps; k < s && !s->tls; k++)
+		if (k->tls && same_tls(k->l, s->l))
+			s->tls = tls_context_ref(k->tls);
+	if (!s->tls)
+		s->tls = keys_context(strbuf_span(&o->keys), s->l, err);
+	return s->tls ? 0 : -1;
+}
+
 static int prepare_one(struct frame *f, struct offer *o, struct step *s, struct err *err)
 {
-	if (s->l->tls != TLS_NONE) {
-		s->tls = make_context(o, s->l->certificate, err);
-		if (!s->tls)
-			return err_wrap(err, "listener %s", s->l->name);
-	}
+	if (s->l->tls != TLS_NONE && prepare_tls(o, s, err) < 0)
+		return -1;
 	s->old = find_bound(f, s->l);
 	if (!s->old)
 		s->made = bound_new(f, o, s->l, err);

@@ -177,6 +177,7 @@ static bool take_answers(struct ipc_client *c)
 		if (!c->is_connected)
 			return true;
 	}
+	mem_wipe(c->io.in.p, taken);
 	strbuf_drop_front(&c->io.in, taken);
 	if (c->io.in.n == 0)
 		strbuf_clear(&c->io.in);

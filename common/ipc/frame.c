@@ -1,5 +1,7 @@
 #include "common/ipc/frame.h"
 
+#include "common/base/mem.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -84,6 +86,8 @@ void frame_io_clear(struct frame_io *io)
 	watch_clear(&io->watch);
 	close(io->fd);
 	io->fd = -1;
+	mem_wipe(io->in.p, io->in.cap);
+	mem_wipe(io->out.p, io->out.cap);
 	strbuf_clear(&io->in);
 	strbuf_clear(&io->out);
 }
@@ -114,8 +118,11 @@ bool frame_io_write(struct frame_io *io)
 			return false;
 		strbuf_drop_front(&io->out, (size_t)n);
 	}
-	if (io->out.n == 0)
+	/* Keys pass here. */
+	if (io->out.n == 0) {
+		mem_wipe(io->out.p, io->out.cap);
 		strbuf_clear(&io->out);
+	}
 	watch_set(&io->watch, WATCH_READ | (io->out.n > 0 ? WATCH_WRITE : 0));
 	return true;
 }

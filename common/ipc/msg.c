@@ -147,6 +147,7 @@ void ipc_enc_admin(struct strbuf *b, const struct ipc_admin *m)
 	enc_u32(b, m->count);
 	for (uint32_t i = 0; i < m->count; i++)
 		enc_bytes(b, m->words[i]);
+	enc_bytes(b, m->content);
 }
 
 bool ipc_dec_admin(struct span body, struct ipc_admin *m)
@@ -161,6 +162,7 @@ bool ipc_dec_admin(struct span body, struct ipc_admin *m)
 		return false;
 	for (uint32_t i = 0; i < m->count; i++)
 		m->words[i] = dec_bytes(&d);
+	m->content = dec_bytes(&d);
 	return dec_done(&d);
 }
 

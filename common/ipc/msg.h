@@ -21,6 +21,11 @@ enum ipc_type {
 	IPC_ADMIN = 20,        /* ipc_admin -> any number of IPC_ADMIN_RECORD, then IPC_ADMIN_END */
 	IPC_ADMIN_RECORD = 21, /* ipc_record */
 	IPC_ADMIN_END = 22,    /* ipc_error; code 0 is success, text may be a message */
+	/* keyd, $RUN/keyd/keyd.sock: asked by monitors only; the answers hold private keys */
+	IPC_KEY_FETCH = 30, /* ipc_key_fetch -> IPC_KEY_SET */
+	IPC_KEY_SET = 31,   /* ipc_key_set */
+	IPC_KEY_WATCH = 32, /* u64: generation that is known -> IPC_KEY_CHANGED, at the next one */
+	IPC_KEY_CHANGED = 33, /* u64: the generation now */
 	/*
 	 * Between a program and who started it, over the link that is its descriptor 3. A change
 	 * is config, certificates and sockets, then prepare; once it is prepared, commit or abort.
@@ -29,7 +34,7 @@ enum ipc_type {
 	LINK_PING = 41,      /* down */
 	LINK_PONG = 42,      /* up */
 	LINK_CONFIG = 43,    /* down: ipc_config; begins a change */
-	LINK_CERT = 44,      /* down: ipc_cert */
+	LINK_KEYS = 44,      /* down: ipc_key_set, of its listeners; only if they have TLS */
 	LINK_SOCKET = 45,    /* down: ipc_socket, with one or two listening sockets */
 	LINK_PREPARE = 46,   /* down */
 	LINK_PREPARED = 47,  /* up: ipc_error; code 0: it can be committed */
@@ -116,6 +121,7 @@ struct ipc_admin {
 	struct span secret;
 	uint32_t count;
 	struct span words[IPC_ADMIN_WORDS];
+	struct span content; /* a file that goes with the command (a certificate); may be empty */
 };
 
 /* One row of an answer: named values in order, so that a client can print a table or JSON. */
@@ -133,15 +139,39 @@ struct ipc_config {
 	struct span main_path, main_text, settings_path, settings_text;
 };
 
-/* A certificate for the listeners that name its id: PEM, leaf first, and its private key. */
-struct ipc_cert {
-	struct span id, chain, key;
-};
-
 /* Which listener the sockets that come along are for. */
 struct ipc_socket {
 	struct span address; /* as in the configuration; "*" has an IPv4 and an IPv6 socket */
 	uint16_t port;
+};
+
+/* --- keys ------------------------------------------------------------------------------------- */
+#define IPC_KEY_IDS_MAX 16
+#define IPC_KEY_TICKETS_MAX 3
+#define IPC_KEY_TICKET_LEN 80 /* name 16, AES-256 key 32, HMAC key 32 */
+
+/* The certificates of these ids and the ticket keys of a purpose ("imapd"): a ticket made for one
+ * purpose is no good for another. */
+struct ipc_key_fetch {
+	struct span purpose;
+	uint32_t count;
+	struct span ids[IPC_KEY_IDS_MAX];
+};
+
+struct ipc_key_cert {
+	struct span id;
+	struct span chain; /* PEM, leaf first */
+	struct span key;   /* PEM */
+	struct span ocsp;  /* DER of a response to staple, or empty */
+};
+
+struct ipc_key_set {
+	uint64_t generation; /* changes with every change of any certificate or ticket key */
+	uint32_t ticket_count;
+	/* Newest first: it makes tickets, all read them. */
+	struct span tickets[IPC_KEY_TICKETS_MAX];
+	uint32_t count;
+	struct dec certs; /* in the order asked for; read with ipc_key_next */
 };
 
 void ipc_enc_error(struct strbuf *b, const struct ipc_error *m);
@@ -159,11 +189,18 @@ void ipc_enc_sender(struct strbuf *b, const struct ipc_sender *m);
 bool ipc_dec_sender(struct span body, struct ipc_sender *m);
 void ipc_enc_admin(struct strbuf *b, const struct ipc_admin *m);
 bool ipc_dec_admin(struct span body, struct ipc_admin *m);
+void ipc_enc_key_fetch(struct strbuf *b, const struct ipc_key_fetch *m);
+bool ipc_dec_key_fetch(struct span body, struct ipc_key_fetch *m);
+/* The head of a set; then m->count certificates follow. */
+void ipc_enc_key_set(struct strbuf *b, const struct ipc_key_set *m);
+void ipc_enc_key_cert(struct strbuf *b, const struct ipc_key_cert *m);
+bool ipc_dec_key_set(struct span body, struct ipc_key_set *m);
+bool ipc_key_next(struct ipc_key_set *m, struct ipc_key_cert *cert);
+void ipc_enc_generation(struct strbuf *b, uint64_t generation);
+bool ipc_dec_generation(struct span body, uint64_t *generation);
 
 void ipc_enc_config(struct strbuf *b, const struct ipc_config *m);
 bool ipc_dec_config(struct span body, struct ipc_config *m);
-void ipc_enc_cert(struct strbuf *b, const struct ipc_cert *m);
-bool ipc_dec_cert(struct span body, struct ipc_cert *m);
 void ipc_enc_socket(struct strbuf *b, const struct ipc_socket *m);
 bool ipc_dec_socket(struct span body, struct ipc_socket *m);
 

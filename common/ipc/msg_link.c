@@ -19,23 +19,6 @@ bool ipc_dec_config(struct span body, struct ipc_config *m)
 	return dec_done(&d);
 }
 
-void ipc_enc_cert(struct strbuf *b, const struct ipc_cert *m)
-{
-	enc_bytes(b, m->id);
-	enc_bytes(b, m->chain);
-	enc_bytes(b, m->key);
-}
-
-bool ipc_dec_cert(struct span body, struct ipc_cert *m)
-{
-	struct dec d = dec_of(body);
-
-	m->id = dec_bytes(&d);
-	m->chain = dec_bytes(&d);
-	m->key = dec_bytes(&d);
-	return dec_done(&d);
-}
-
 void ipc_enc_socket(struct strbuf *b, const struct ipc_socket *m)
 {
 	enc_bytes(b, m->address);

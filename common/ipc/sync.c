@@ -1,6 +1,9 @@
 #include "common/ipc/frame.h"
 
+#include "common/base/mem.h"
+
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -54,6 +57,7 @@ int ipc_sync_send(
 		else
 			sent += (size_t)n;
 	}
+	mem_wipe(out.p, out.cap);
 	strbuf_clear(&out);
 	return result;
 }
@@ -72,6 +76,7 @@ static int recv_exactly(int fd, struct strbuf *buf, size_t n, struct err *err)
 			return err_set(err, ERR_CLOSED, "the other side closed the connection");
 		if (!strbuf_add_mem(buf, part, (size_t)got))
 			return err_set(err, ERR_LIMIT, "the answer is too long");
+		explicit_bzero(part, (size_t)got);
 		n -= (size_t)got;
 	}
 	return 0;
@@ -91,6 +96,7 @@ int ipc_sync_recv(int fd, struct strbuf *buf, struct ipc_msg *msg, int timeout_m
 		err_set(err, ERR_INVALID, "the other side does not speak our format");
 		goto out;
 	}
+	(void)strbuf_room(&frame, be_get32(frame.p));
 	if (recv_exactly(fd, &frame, be_get32(frame.p), err) < 0)
 		goto out;
 	if (frame_take(strbuf_span(&frame), msg) != 1 || !strbuf_add(buf, msg->body)) {
@@ -100,6 +106,7 @@ int ipc_sync_recv(int fd, struct strbuf *buf, struct ipc_msg *msg, int timeout_m
 	msg->body = strbuf_span(buf);
 	result = 0;
 out:
+	mem_wipe(frame.p, frame.cap);
 	strbuf_clear(&frame);
 	return result;
 }

@@ -2,6 +2,7 @@
 
 #include "common/base/mem.h"
 #include "common/event/clock.h"
+#include "common/log/log.h"
 
 #include <errno.h>
 #include <string.h>
@@ -339,6 +340,19 @@ bool conn_is_compressed(const struct conn *c)
 	return c->deflate != NULL;
 }
 
+/* A client that showed a certificate: nothing depends on it but the log. */
+static void log_peer(const struct conn *c)
+{
+	struct tls_peer peer;
+	char addr[NET_ADDR_TEXT];
+
+	if (!c->tls_is_server || !tls_session_peer(c->tls, &peer))
+		return;
+	net_addr_format(&c->peer, addr);
+	log_info("tls-client-certificate", LOG_STR("client", addr), LOG_STR("sha256", peer.sha256),
+	    LOG_STR("subject", peer.subject));
+}
+
 static void do_handshake(struct conn *c)
 {
 	struct err err = ERR_INIT;
@@ -353,6 +367,7 @@ static void do_handshake(struct conn *c)
 		c->tls_state = TLS_S_ON;
 		c->handshake_at = 0;
 		arm_timer(c);
+		log_peer(c);
 		c->read_was_cut = tls_session_has_pending(c->tls);
 		if (c->ops && c->ops->on_secure && conn_is_live(c))
 			c->ops->on_secure(c->arg);
@@ -385,6 +400,11 @@ const char *conn_tls_version(const struct conn *c)
 const char *conn_tls_cipher(const struct conn *c)
 {
 	return conn_is_tls(c) ? tls_session_cipher(c->tls) : "";
+}
+
+bool conn_tls_peer(const struct conn *c, struct tls_peer *peer)
+{
+	return conn_is_tls(c) && tls_session_peer(c->tls, peer);
 }
 
 /* --- one turn --------------------------------------------------------------------------------- */

@@ -1,27 +1,16 @@
-#include "common/net/tls_int.h"
-
 #include "common/base/mem.h"
+#include "common/net/tls_ssl.h"
 
 #include <errno.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/ssl.h>
-#include <openssl/x509.h>
 #include <openssl/x509v3.h>
-
-#define CHAIN_MAX 16
-
-struct tls_context {
-	SSL_CTX *ctx;
-	unsigned refs;
-};
 
 struct tls_session {
 	SSL *ssl;
 	struct tls_context *context;
 };
 
-static int fail(struct err *err, enum err_code code, const char *what)
+int tls_fail(struct err *err, enum err_code code, const char *what)
 {
 	unsigned long e = ERR_get_error();
 	const char *reason = e ? ERR_reason_error_string(e) : NULL;
@@ -30,21 +19,17 @@ static int fail(struct err *err, enum err_code code, const char *what)
 	return err_set(err, code, "%s%s%s", what, reason ? ": " : "", reason ? reason : "");
 }
 
-static struct tls_context *context_new(const SSL_METHOD *method, struct err *err)
+SSL_CTX *tls_ssl_context(const SSL_METHOD *method, struct err *err)
 {
-	struct tls_context *t;
 	SSL_CTX *ctx;
 
 	ERR_clear_error();
 	ctx = SSL_CTX_new(method);
 	if (!ctx || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
-	    SSL_CTX_set_cipher_list(ctx,
-		"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-		"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
-		"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384") != 1 ||
+	    SSL_CTX_set_cipher_list(ctx, TLS_CIPHERS) != 1 ||
 	    SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") != 1) {
 		SSL_CTX_free(ctx);
-		fail(err, ERR_IO, "TLS context");
+		tls_fail(err, ERR_IO, "TLS context");
 		return NULL;
 	}
 	SSL_CTX_set_options(
@@ -53,92 +38,27 @@ static struct tls_context *context_new(const SSL_METHOD *method, struct err *err
 				  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	/* Tickets resume sessions; a cache of them would be memory that strangers fill. */
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	t = mem_zalloc(sizeof(*t));
-	t->ctx = ctx;
-	t->refs = 1;
-	return t;
-}
-
-static BIO *bio_of(struct span text)
-{
-	return text.n <= INT32_MAX ? BIO_new_mem_buf(text.p, (int)text.n) : NULL;
-}
-
-static int use_chain(SSL_CTX *ctx, struct span chain, struct err *err)
-{
-	BIO *bio = bio_of(chain);
-	X509 *leaf = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-	X509 *next;
-	int result = -1;
-
-	if (!leaf || SSL_CTX_use_certificate(ctx, leaf) != 1) {
-		fail(err, ERR_INVALID, "no certificate in the PEM text");
-		goto out;
-	}
-	for (int i = 0; i < CHAIN_MAX; i++) {
-		next = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-		if (!next)
-			break;
-		if (SSL_CTX_add0_chain_cert(ctx, next) != 1) {
-			X509_free(next);
-			fail(err, ERR_INVALID, "certificate chain");
-			goto out;
-		}
-	}
-	ERR_clear_error(); /* "no start line" at the end of the text */
-	result = 0;
-out:
-	X509_free(leaf);
-	BIO_free(bio);
-	return result;
-}
-
-/* Never ask a terminal for the password of an encrypted key. */
-static int no_password(char *buf, int size, int rwflag, void *arg)
-{
-	return -1;
-}
-
-static int use_key(SSL_CTX *ctx, struct span key, struct err *err)
-{
-	BIO *bio = bio_of(key);
-	EVP_PKEY *pkey = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL) : NULL;
-	int result = 0;
-
-	if (!pkey || SSL_CTX_use_PrivateKey(ctx, pkey) != 1)
-		result = fail(err, ERR_INVALID, "no usable private key in the PEM text");
-	else if (SSL_CTX_check_private_key(ctx) != 1)
-		result = fail(err, ERR_INVALID, "the private key is not the certificate's");
-	EVP_PKEY_free(pkey);
-	BIO_free(bio);
-	return result;
-}
-
-struct tls_context *tls_server_context_new(struct span chain, struct span key, struct err *err)
-{
-	struct tls_context *t = context_new(TLS_server_method(), err);
-
-	if (!t)
-		return NULL;
-	if (use_chain(t->ctx, chain, err) < 0 || use_key(t->ctx, key, err) < 0) {
-		tls_context_unref(t);
-		return NULL;
-	}
-	return t;
+	return ctx;
 }
 
 struct tls_context *tls_client_context_new(const char *ca_file, struct err *err)
 {
-	struct tls_context *t = context_new(TLS_client_method(), err);
+	SSL_CTX *ctx = tls_ssl_context(TLS_client_method(), err);
+	struct tls_context *t;
 
-	if (!t || !ca_file)
+	if (!ctx)
+		return NULL;
+	t = mem_zalloc(sizeof(*t));
+	t->ctx = ctx;
+	t->refs = 1;
+	if (!ca_file)
 		return t;
-	if (SSL_CTX_load_verify_locations(t->ctx, ca_file, NULL) != 1) {
-		fail(err, ERR_INVALID, ca_file);
+	if (SSL_CTX_load_verify_locations(ctx, ca_file, NULL) != 1) {
+		tls_fail(err, ERR_INVALID, ca_file);
 		tls_context_unref(t);
 		return NULL;
 	}
-	SSL_CTX_set_verify(t->ctx, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 	return t;
 }
 
@@ -152,8 +72,17 @@ void tls_context_unref(struct tls_context *t)
 {
 	if (!t || --t->refs > 0)
 		return;
+	for (size_t i = 0; i < t->served_count; i++)
+		served_clear(&t->served[i]);
+	mem_free(t->served);
 	SSL_CTX_free(t->ctx);
+	mem_wipe(t->tickets, sizeof(t->tickets));
 	mem_free(t);
+}
+
+int64_t tls_context_expires(const struct tls_context *t)
+{
+	return t->expires;
 }
 
 /* --- one session ------------------------------------------------------------------------------ */
@@ -169,6 +98,7 @@ struct tls_session *tls_session_new(
 	if (server_name && (SSL_set_tlsext_host_name(s->ssl, server_name) != 1 ||
 			       SSL_set1_host(s->ssl, server_name) != 1))
 		goto bad;
+	SSL_set_app_data(s->ssl, t);
 	if (is_server)
 		SSL_set_accept_state(s->ssl);
 	else
@@ -176,7 +106,7 @@ struct tls_session *tls_session_new(
 	s->context = tls_context_ref(t);
 	return s;
 bad:
-	fail(err, ERR_IO, "TLS session");
+	tls_fail(err, ERR_IO, "TLS session");
 	SSL_free(s->ssl);
 	mem_free(s);
 	return NULL;
@@ -217,7 +147,7 @@ static enum tls_result result_of(struct tls_session *s, int ret, int saved_errno
 		ERR_clear_error();
 		return TLS_R_EOF;
 	}
-	fail(err, ERR_IO, "TLS");
+	tls_fail(err, ERR_IO, "TLS");
 	return TLS_R_ERROR;
 }
 
@@ -276,4 +206,30 @@ const char *tls_session_cipher(const struct tls_session *s)
 	const char *name = SSL_get_cipher_name(s->ssl);
 
 	return name ? name : "";
+}
+
+bool tls_session_peer(const struct tls_session *s, struct tls_peer *peer)
+{
+	static const char digits[] = "0123456789abcdef";
+	X509 *cert = SSL_get0_peer_certificate(s->ssl);
+	unsigned char hash[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+	BIO *bio;
+
+	*peer = (struct tls_peer){0};
+	if (!cert || X509_digest(cert, EVP_sha256(), hash, &n) != 1 || n > 32)
+		return false;
+	for (unsigned i = 0; i < n; i++) {
+		peer->sha256[2 * i] = digits[hash[i] >> 4];
+		peer->sha256[2 * i + 1] = digits[hash[i] & 15];
+	}
+	bio = BIO_new(BIO_s_mem());
+	if (bio && X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0, XN_FLAG_RFC2253) >= 0) {
+		int got = BIO_read(bio, peer->subject, sizeof(peer->subject) - 1);
+
+		peer->subject[got > 0 ? got : 0] = '\0';
+	}
+	BIO_free(bio);
+	ERR_clear_error();
+	return true;
 }

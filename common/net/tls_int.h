@@ -28,4 +28,7 @@ void tls_session_shutdown(struct tls_session *s); /* sends close_notify, waits f
 const char *tls_session_version(const struct tls_session *s);
 const char *tls_session_cipher(const struct tls_session *s);
 
+/* False if it showed no certificate. */
+bool tls_session_peer(const struct tls_session *s, struct tls_peer *peer);
+
 #endif

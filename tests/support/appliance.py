@@ -88,10 +88,8 @@ class Appliance:
         self.accounts = accounts
         self.ports = {}
         self.process = None
-        self.certificate = f"{self.state}/keys/default/cert.pem"
 
     def __enter__(self):
-        make_certificate(f"{self.state}/keys/default")
         for attempt in range(5):
             self.pick_ports()
             try:
@@ -217,15 +215,16 @@ class Appliance:
                 raise AssertionError(f"not within {seconds} s: {self.log_text()[-8000:]}")
             time.sleep(0.01)
 
-    def run_ctl(self, *args, secret=None):
+    def run_ctl(self, *args, secret=None, content=b""):
         return subprocess.run([f"{BIN}/mailsteadctl", "-c", self.conf, "--json", *args],
-                              input=secret.encode() + b"\n" if secret is not None else b"",
+                              input=(secret.encode() + b"\n" if secret is not None else b"") +
+                              content,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
                               timeout=120)
 
-    def ctl(self, *args, secret=None):
+    def ctl(self, *args, secret=None, content=b""):
         """The parsed answer; an error is an AssertionError."""
-        done = self.run_ctl(*args, secret=secret)
+        done = self.run_ctl(*args, secret=secret, content=content)
         assert done.returncode == 0, (args, done.stdout, done.stderr)
         return json.loads(done.stdout)
 

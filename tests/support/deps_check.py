@@ -12,12 +12,14 @@ ONLY = {
     "common/mail": ["base"],
     "common/config": ["base"],
     "common/db": ["base", "log", "event"],
+    "common/keyd": ["base", "crypto", "log", "event", "net", "ipc", "config", "daemon"],
     "common/ctl": ["base", "log", "event", "mail", "ipc", "config", "daemon"],
     "webadmin": ["base", "ipc", "config"],
-    "webadmin/server": ["base", "ipc", "config"],
+    "webadmin/server": ["base", "event", "net", "ipc", "config", "daemon"],
 }
 PROGRAM_FOLDERS = {
     "common/authd": ["common/authd"],
+    "common/keyd": ["common/keyd"],
     "common/ctl": ["common/ctl"],
     "smtpd/monitor": [],
     "imapd/monitor": [],
@@ -34,7 +36,7 @@ PROGRAM_FOLDERS = {
 SYSTEM = [
     (r"lmdb\.h", ["common/db/"]),
     (r"argon2\.h", ["common/authd/"]),
-    (r"openssl/.*", ["common/net/tls.c", "common/net/tls_int.h", "common/net/conn_tls.c",
+    (r"openssl/.*", ["common/net/tls", "common/keyd/",
                      "common/crypto/"]),
     (r"event2?/.*|event\.h", ["common/event/"]),
     (r"zstd\.h", ["common/store/"]),

@@ -131,9 +131,9 @@ class Client:
 
     # --- admin.sock, web.sock, *.ctl ---------------------------------------------------------
     @staticmethod
-    def admin_body(words, secret="", token="", client=""):
+    def admin_body(words, secret="", token="", client="", content=b""):
         return (text(token) + text(client) + text(secret) + struct.pack(">I", len(words)) +
-                b"".join(text(w) for w in words))
+                b"".join(text(w) for w in words) + text(content))
 
     @staticmethod
     def record(body):
@@ -143,9 +143,9 @@ class Client:
             row[name] = reader.text() if kind == 0 else reader.number("Q")
         return row
 
-    def admin(self, *words, secret="", token="", client=""):
+    def admin(self, *words, secret="", token="", client="", content=b""):
         """(records, closing text); Refused when the command failed."""
-        number = self.send(ADMIN, self.admin_body(words, secret, token, client))
+        number = self.send(ADMIN, self.admin_body(words, secret, token, client, content))
         rows = []
         while True:
             kind, answered, body = self.receive()

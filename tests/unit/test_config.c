@@ -294,7 +294,7 @@ START_TEST(built_in_listeners)
 		ck_assert_int_eq(l->auth, want[i].auth);
 		ck_assert(l->enabled && !l->login_without_tls);
 		ck_assert_str_eq(l->address, "*");
-		ck_assert_str_eq(l->certificate, "default");
+		ck_assert_str_eq(l->certificates, "default");
 		ck_assert_str_eq(l->hostname, "mx.example.test");
 	}
 	config_unref(c);

@@ -55,6 +55,15 @@ static void load(struct strbuf *b, const char *name)
 
 #define ARG(text) ((char *)(uintptr_t)(text))
 
+static struct tls_context *server_context(struct span chain, struct span private, struct err *err)
+{
+	struct tls_certificate certificate = {.chain = chain, .key = private};
+	struct tls_server_options o = {
+	    .certificates = &certificate, .count = 1, .min_version = 12};
+
+	return tls_server_context_new(&o, err);
+}
+
 static void make_certificates(void)
 {
 	snprintf(dir, sizeof(dir), "/tmp/mailstead-test-XXXXXX");
@@ -95,7 +104,7 @@ static void setup(void)
 	struct err err;
 
 	loop_setup();
-	server_tls = tls_server_context_new(strbuf_span(&cert), strbuf_span(&key), &err);
+	server_tls = server_context(strbuf_span(&cert), strbuf_span(&key), &err);
 	ck_assert_msg(server_tls != NULL, "%s", err.text);
 	client_tls = tls_client_context_new(NULL, &err);
 	ck_assert_ptr_nonnull(client_tls);
@@ -487,7 +496,7 @@ START_TEST(bad_certificates)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct err err = ERR_INIT;
 
-		ck_assert_ptr_null(tls_server_context_new(rows[i].chain, rows[i].key, &err));
+		ck_assert_ptr_null(server_context(rows[i].chain, rows[i].key, &err));
 		ck_assert_int_eq(err.code, ERR_INVALID);
 		ck_assert_msg(strstr(err.text, rows[i].want) != NULL, "%s", err.text);
 	}

@@ -7,7 +7,7 @@
 #include "common/base/mem.h"
 #include "common/base/strbuf.h"
 #include "common/config/config.h"
-#include "common/ipc/msg.h"
+#include "common/daemon/keys.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define CONF_MAX (64 * 1024)
+#define PEM_NAME "web-server/web.pem"
 
 static const char *const servers[] = {"/usr/sbin/lighttpd", "/usr/local/sbin/lighttpd"};
 
@@ -45,11 +46,10 @@ static void add_setting(struct strbuf *b, const char *name, const char *value)
 	strbuf_add_chr(b, '\n');
 }
 
-static void add_tls(struct strbuf *b, const char *chain, const char *key)
+static void add_tls(struct strbuf *b, const char *pem)
 {
 	strbuf_add_str(b, "ssl.engine = \"enable\"\n");
-	add_setting(b, "ssl.pemfile", chain);
-	add_setting(b, "ssl.privkey", key);
+	add_setting(b, "ssl.pemfile", pem);
 	strbuf_add_str(b, "ssl.openssl.ssl-conf-cmd = (\"MinProtocol\" => \"TLSv1.2\")\n");
 }
 
@@ -130,16 +130,6 @@ static int find_places(const struct config *cfg, struct places *p, struct err *e
 	return 0;
 }
 
-static int key_path(const struct config *cfg, const char *file, char *path, struct err *err)
-{
-	char name[128];
-
-	snprintf(name, sizeof(name), "keys/%s/%s", config_str(cfg, SET_WEB_CERTIFICATE), file);
-	if (config_state_path(cfg, name, path, err) < 0)
-		return -1;
-	return access(path, R_OK) == 0 ? 0 : err_errno(err, errno, "%s", path);
-}
-
 static void add_target(struct strbuf *b, const char *host, unsigned https)
 {
 	strbuf_addf(b, "url.redirect = (\"^(/.*)\" => \"https://%s", host);
@@ -181,10 +171,10 @@ static void add_sockets(
 static int write_conf(
     const struct config *cfg, const struct places *p, struct strbuf *b, struct err *err)
 {
-	char chain[CONFIG_PATH_MAX], key[CONFIG_PATH_MAX], programs[CONFIG_PATH_MAX];
+	char pem[CONFIG_PATH_MAX], programs[CONFIG_PATH_MAX];
 	struct strbuf tls;
 
-	if (key_path(cfg, "cert.pem", chain, err) < 0 || key_path(cfg, "key.pem", key, err) < 0)
+	if (config_run_path(cfg, PEM_NAME, pem, err) < 0)
 		return -1;
 	strbuf_add_str(b, "server.modules = (\"mod_openssl\", \"mod_rewrite\", \"mod_redirect\", "
 			  "\"mod_alias\", \"mod_setenv\", \"mod_cgi\")\n");
@@ -194,7 +184,7 @@ static int write_conf(
 			  "server.max-write-idle = 60\nserver.max-connections = 128\n"
 			  "server.max-keep-alive-requests = 100\n");
 	strbuf_init(&tls, CONF_MAX);
-	add_tls(&tls, chain, key);
+	add_tls(&tls, pem);
 	add_sockets(b, cfg, p, tls.failed ? "" : tls.p);
 	strbuf_clear(&tls);
 	strbuf_add_str(b, "url.rewrite-once = (\"^/(.*)$\" => \"/cgi/webadmin/$1\")\n");
@@ -223,6 +213,35 @@ static int save(const char *path, struct span text, struct err *err)
 		return -1;
 	}
 	return close(fd) == 0 ? 0 : err_errno(err, errno, "%s", path);
+}
+
+/* lighttpd wants its key in a file: one in the folder of sockets, which is no disk, for us only. */
+static int save_certificate(const struct config *cfg, struct err *err)
+{
+	struct ipc_key_fetch f = {.purpose = SPAN("web"),
+	    .count = 1,
+	    .ids = {span_of(config_str(cfg, SET_WEB_CERTIFICATE))}};
+	struct strbuf request, set, pem;
+	struct ipc_key_cert cert;
+	struct ipc_key_set head;
+	char path[CONFIG_PATH_MAX];
+	int result = -1;
+
+	strbuf_init(&request, 1024);
+	keys_buf_init(&set);
+	keys_buf_init(&pem);
+	ipc_enc_key_fetch(&request, &f);
+	if (config_run_path(cfg, PEM_NAME, path, err) == 0 &&
+	    keys_fetch(cfg, strbuf_span(&request), &set, err) == 0 &&
+	    ipc_dec_key_set(strbuf_span(&set), &head) && ipc_key_next(&head, &cert)) {
+		strbuf_add(&pem, cert.chain);
+		strbuf_add(&pem, cert.key);
+		result = save(path, strbuf_span(&pem), err);
+	}
+	keys_buf_clear(&set);
+	keys_buf_clear(&pem);
+	strbuf_clear(&request);
+	return result;
 }
 
 /* A frame without a body, over the link to mailsteadctl run, which goes on then. */
@@ -277,7 +296,7 @@ static int serve(const char *conf_path, struct err *err)
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
 	if (config_u64(cfg, SET_WEB_PORT) == 0)
 		result = stay_off();
-	else if (find_places(cfg, &places, err) == 0 &&
+	else if (find_places(cfg, &places, err) == 0 && save_certificate(cfg, err) == 0 &&
 		 config_run_path(cfg, "web-server/lighttpd.conf", path, err) == 0 &&
 		 write_conf(cfg, &places, &b, err) == 0 && save(path, strbuf_span(&b), err) == 0)
 		result = become(path, err);
