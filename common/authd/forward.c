@@ -16,8 +16,8 @@
 #define RECORDS_BYTES_MAX (3 * 1024 * 1024)
 
 /* Ourselves too: the frame around authd answers for it like for everybody. */
-static const char *const daemons[] = {"authd", "keyd", "smtpd", "smtpd-receive", "smtpd-local", "imapd",
-    "imapd-worker", "pop3d", "pop3d-worker"};
+static const char *const daemons[] = {"authd", "keyd", "smtpd", "smtpd-receive", "smtpd-local",
+    "imapd", "imapd-worker", "pop3d", "pop3d-worker"};
 /* Who reads the configuration; roles get it from their monitors. */
 static const char *const readers[] = {"keyd", "authd", "smtpd", "imapd", "pop3d"};
 

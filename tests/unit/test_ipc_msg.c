@@ -25,7 +25,11 @@ static bool decode(uint16_t type, struct span body)
 	struct ipc_target target;
 	struct ipc_sender sender;
 	struct ipc_admin admin;
+	struct ipc_key_fetch fetch;
+	struct ipc_key_set set;
+	struct ipc_key_cert cert;
 	struct ipc_value value;
+	uint64_t generation;
 	struct dec d;
 
 	switch (type) {
@@ -53,7 +57,21 @@ static bool decode(uint16_t type, struct span body)
 			return false;
 		for (uint32_t i = 0; i < admin.count; i++)
 			sink = sum_of(admin.words[i]);
+		sink = sum_of(admin.content);
 		return true;
+	case IPC_KEY_FETCH:
+		return ipc_dec_key_fetch(body, &fetch) && (sink = sum_of(fetch.purpose), true);
+	case IPC_KEY_SET:
+		if (!ipc_dec_key_set(body, &set))
+			return false;
+		for (uint32_t i = 0; i < set.count; i++) {
+			ck_assert(ipc_key_next(&set, &cert));
+			sink = sum_of(cert.chain) + sum_of(cert.key) + sum_of(cert.ocsp);
+		}
+		ck_assert(!ipc_key_next(&set, &cert));
+		return true;
+	case IPC_KEY_WATCH:
+		return ipc_dec_generation(body, &generation);
 	default:
 		d = dec_of(body);
 		while (ipc_rec_next(&d, &value))
@@ -63,14 +81,22 @@ static bool decode(uint16_t type, struct span body)
 }
 
 static const uint16_t types[] = {IPC_ERROR, IPC_AUTH_LOGIN, IPC_AUTH_RESULT, IPC_AUTH_RESOLVE,
-    IPC_AUTH_RESOLVED, IPC_AUTH_SENDER, IPC_ADMIN, IPC_ADMIN_RECORD};
+    IPC_AUTH_RESOLVED, IPC_AUTH_SENDER, IPC_ADMIN, IPC_KEY_FETCH, IPC_KEY_SET, IPC_KEY_WATCH,
+    IPC_ADMIN_RECORD};
 
 static void encode(uint16_t type, struct strbuf *b)
 {
 	const struct ipc_target targets[] = {{1, 2, 3, SPAN("alice@example.test"), SPAN("shop")},
 	    {UINT64_MAX, UINT64_MAX, UINT64_MAX, SPAN("bob@example.test"), SPAN("")}};
 	struct ipc_admin admin = {SPAN("token"), SPAN("192.0.2.1"), SPAN("secret"), 3,
-	    {SPAN("account"), SPAN(""), SPAN("bob@example.test")}};
+	    {SPAN("account"), SPAN(""), SPAN("bob@example.test")}, SPAN("a\0file")};
+	struct ipc_key_fetch fetch = {SPAN("imapd"), 2, {SPAN("default"), SPAN("shop")}};
+	char ticket[IPC_KEY_TICKET_LEN] = "name";
+	struct ipc_key_set set = {.generation = 7,
+	    .ticket_count = 1,
+	    .tickets = {span_make(ticket, sizeof(ticket))},
+	    .count = 1};
+	struct ipc_key_cert cert = {SPAN("default"), SPAN("chain"), SPAN("key"), SPAN("")};
 
 	switch (type) {
 	case IPC_ERROR:
@@ -95,6 +121,16 @@ static void encode(uint16_t type, struct strbuf *b)
 		break;
 	case IPC_ADMIN:
 		ipc_enc_admin(b, &admin);
+		break;
+	case IPC_KEY_FETCH:
+		ipc_enc_key_fetch(b, &fetch);
+		break;
+	case IPC_KEY_SET:
+		ipc_enc_key_set(b, &set);
+		ipc_enc_key_cert(b, &cert);
+		break;
+	case IPC_KEY_WATCH:
+		ipc_enc_generation(b, UINT64_MAX);
 		break;
 	default:
 		ipc_rec_text(b, "name", SPAN("value"));
@@ -180,6 +216,7 @@ START_TEST(values_come_back)
 	encode(IPC_ADMIN, &b);
 	ck_assert(ipc_dec_admin(strbuf_span(&b), &admin) && admin.count == 3);
 	ck_assert(admin.words[1].n == 0 && span_eq(admin.secret, SPAN("secret")));
+	ck_assert(span_eq(admin.content, SPAN("a\0file")));
 	strbuf_clear(&b);
 }
 END_TEST

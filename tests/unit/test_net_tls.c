@@ -58,8 +58,7 @@ static void load(struct strbuf *b, const char *name)
 static struct tls_context *server_context(struct span chain, struct span private, struct err *err)
 {
 	struct tls_certificate certificate = {.chain = chain, .key = private};
-	struct tls_server_options o = {
-	    .certificates = &certificate, .count = 1, .min_version = 12};
+	struct tls_server_options o = {.certificates = &certificate, .count = 1, .min_version = 12};
 
 	return tls_server_context_new(&o, err);
 }
