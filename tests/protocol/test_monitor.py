@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from appliance import BIN, Appliance, free_ports, make_certificate
+from appliance import BIN, Appliance, free_ports
 
 GREETINGS = {"smtp": b"220 ", "imap": b"* OK", "pop3": b"+OK "}
 
@@ -127,7 +127,6 @@ def test_a_port_that_is_taken_ends_the_start_and_is_named():
     taken.listen()
     one = Appliance()
     try:
-        make_certificate(f"{one.state}/keys/default")
         one.pick_ports()
         one.ports["imaps"] = taken.getsockname()[1]
         one.write_conf()

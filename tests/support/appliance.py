@@ -48,18 +48,6 @@ def free_ports(count):
     return ports
 
 
-def make_certificate(folder, names=("mail.example.test", "localhost")):
-    """A self-signed ECDSA P-256 certificate as <folder>/cert.pem and key.pem."""
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-days", "825", "-subj", f"/CN={names[0]}",
-         "-addext", "subjectAltName=" + ",".join(f"DNS:{n}" for n in names),
-         "-keyout", f"{folder}/key.pem", "-out", f"{folder}/cert.pem"],
-        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.chmod(f"{folder}/key.pem", 0o600)
-
-
 def tls_context():
     context = ssl.create_default_context()
     context.check_hostname = False
