@@ -112,6 +112,17 @@ struct span db_key_span(const struct db_key *k);
 
 /* --- the group-commit writer ------------------------------------------------------------------ */
 /*
+ * What an operation does, for when the largest map is almost full. Whoever only removes must always
+ * find the pages that this takes, else what is full could never be emptied. What is refused gets
+ * ERR_NO_SPACE.
+ */
+enum db_need {
+	DB_REMOVES, /* or must not be refused: goes on to the last page */
+	DB_CHANGES, /* rows that are there: refused when less than a sixteenth is left */
+	DB_ADDS,    /* new data: refused when less than a quarter is left */
+};
+
+/*
  * An operation is a record that can be run again: run may be called several times (after a failed
  * batch it runs alone), each time from the start, and must only write to txn and to its own
  * results. Each run is under a child transaction: on -1 the child is aborted and nothing of it
@@ -126,6 +137,7 @@ struct db_op {
 	void (*done)(struct db_op *op);                                    /* loop */
 	struct err err;
 	size_t cost; /* estimated dirty bytes; 0 means 16 KiB. Above the batch limit: runs alone */
+	enum db_need need;
 };
 
 struct db_writer;

@@ -52,6 +52,9 @@ int db_commit_rc(struct db_txn *txn, int *rc, struct err *err);
 int db_env_grow(struct db_env *env, struct err *err);
 /* True if more than 80 % of the map is in use and it may still grow. */
 bool db_env_is_nearly_full(struct db_env *env);
+/* The first need that is refused now, with free pages counted; DB_ADDS + 1: none. No transaction on
+ * this thread. */
+enum db_need db_env_refused(struct db_env *env);
 int db_env_check_readers(struct db_env *env, int *dead);
 /* A thread that no signal interrupts. */
 #ifdef MS_SANITIZED

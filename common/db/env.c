@@ -347,6 +347,35 @@ static int env_count_free(MDB_txn *mdb, uint64_t *pages)
 	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+enum db_need db_env_refused(struct db_env *env)
+{
+	MDB_envinfo info;
+	MDB_stat ms;
+	struct db_txn *txn;
+	uint64_t pages, left, freed;
+
+	pthread_rwlock_rdlock(&env->map_lock);
+	if (mdb_env_info(env->mdb, &info) != 0 || mdb_env_stat(env->mdb, &ms) != 0) {
+		pthread_rwlock_unlock(&env->map_lock);
+		return DB_ADDS + 1;
+	}
+	pthread_rwlock_unlock(&env->map_lock);
+	pages = (env->map_max > info.me_mapsize ? env->map_max : info.me_mapsize) / ms.ms_psize;
+	left = pages > info.me_last_pgno ? pages - info.me_last_pgno : 0;
+	if (left >= pages / 4)
+		return DB_ADDS + 1;
+	/* The list of free pages is only read when it matters, and LMDB shows it only to readers.
+	 */
+	if (db_read_begin(env, &txn, NULL) == 0) {
+		if (env_count_free(txn->mdb, &freed) == 0)
+			left += freed;
+		db_abort(txn);
+	}
+	if (left >= pages / 4)
+		return DB_ADDS + 1;
+	return left >= pages / 16 ? DB_ADDS : DB_CHANGES;
+}
+
 int db_env_stat(struct db_env *env, struct db_stat *st, struct err *err)
 {
 	struct db_txn *txn;

@@ -63,6 +63,15 @@ static bool is_full(int rc)
 	return rc == MDB_MAP_FULL || rc == MDB_TXN_FULL;
 }
 
+/* The room that is left is for others. */
+static bool is_refused(struct db_op *op, enum db_need refused)
+{
+	if (op->need < refused)
+		return false;
+	err_set(&op->err, ERR_NO_SPACE, "the map is full but for the room to remove something");
+	return true;
+}
+
 /* One attempt of one operation in a transaction of its own, without a child: aborting it is enough.
  * *rc is LMDB's code. */
 static int writer_try_single(struct db_writer *w, struct db_op *op, int *rc)
@@ -71,6 +80,8 @@ static int writer_try_single(struct db_writer *w, struct db_op *op, int *rc)
 
 	*rc = 0;
 	op->err = (struct err){0};
+	if (op->need != DB_REMOVES && is_refused(op, db_env_refused(w->env)))
+		return -1;
 	if (db_write_begin(w->env, &txn, &op->err) < 0)
 		return -1;
 	if (op->run(op, txn, &op->err) == 0)
@@ -98,11 +109,13 @@ static bool writer_run_single(struct db_writer *w, struct db_op *op)
 }
 
 /* Runs one operation of a batch under a child. -1: the batch must be undone; *rc says why. */
-static int writer_run_child(struct db_op *op, struct db_txn *parent, int *rc)
+static int writer_run_child(struct db_op *op, struct db_txn *parent, enum db_need refused, int *rc)
 {
 	struct db_txn *child;
 
 	op->err = (struct err){0};
+	if (is_refused(op, refused))
+		return 0;
 	if (db_child_begin(parent, &child, &op->err) < 0) {
 		*rc = parent->rc;
 		return -1;
@@ -126,6 +139,7 @@ static int writer_try_batch(struct db_writer *w, struct list *batch, int *rc, st
 {
 	struct db_txn *parent;
 	size_t done = 0;
+	enum db_need refused = db_env_refused(w->env);
 
 	*rc = 0;
 	if (db_write_begin(w->env, &parent, err) < 0)
@@ -133,7 +147,7 @@ static int writer_try_batch(struct db_writer *w, struct list *batch, int *rc, st
 	LIST_EACH (it, batch) {
 		struct db_op *op = container_of(it, struct db_op, link);
 
-		if (writer_run_child(op, parent, rc) < 0) {
+		if (writer_run_child(op, parent, refused, rc) < 0) {
 			db_abort(parent);
 			return -1;
 		}

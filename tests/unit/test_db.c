@@ -332,6 +332,78 @@ START_TEST(writer_notes)
 }
 END_TEST
 
+/* --- a map that is almost full ------------------------------------------------------------------
+ */
+static void fill_to(struct db_env *env, unsigned percent)
+{
+	static char value[2000];
+	struct db_stat st;
+
+	for (unsigned i = 0;; i++) {
+		struct db_txn *txn;
+		char key[32];
+
+		ck_ok(db_env_stat(env, &st, &err));
+		if ((st.used_pages - st.free_pages) * st.page_size * 100 >= st.map_bytes * percent)
+			return;
+		snprintf(key, sizeof(key), "fill%u-%u", percent, i);
+		ck_ok(db_write_begin(env, &txn, &err));
+		ck_ok(db_put(txn, span_of(key), span_make(value, sizeof(value)), &err));
+		ck_ok(db_commit(txn, &err));
+	}
+}
+
+static int empty_run(struct db_op *op, struct db_txn *txn, struct err *e)
+{
+	struct db_cursor c;
+	struct db_key k;
+	int got;
+
+	do {
+		if (db_cursor_open(txn, &c, SPAN("fill"), e) < 0)
+			return -1;
+		got = db_first(&c, e);
+		db_key_init(&k);
+		if (got == 1)
+			db_key_raw(&k, c.key);
+		db_cursor_close(&c);
+	} while (got == 1 && db_del(txn, db_key_span(&k), e) == 0);
+	return got;
+}
+
+static enum err_code try_op(struct bench *b, enum db_need need, bool is_emptying)
+{
+	struct test_op op;
+
+	op_init(&op, b, need);
+	op.op.need = need;
+	if (is_emptying)
+		op.op.run = empty_run;
+	db_write(b->writer, &op.op);
+	loop_run(b->loop);
+	return op.op.err.code;
+}
+
+START_TEST(what_is_full_can_be_emptied)
+{
+	struct bench b = bench_new(4 << 20, 4 << 20);
+
+	fill_to(b.env, 70);
+	for (int need = DB_REMOVES; need <= DB_ADDS; need++)
+		ck_assert_int_eq(try_op(&b, need, false), ERR_NONE);
+	fill_to(b.env, 80);
+	ck_assert_int_eq(try_op(&b, DB_ADDS, false), ERR_NO_SPACE);
+	ck_assert_int_eq(try_op(&b, DB_CHANGES, false), ERR_NONE);
+	fill_to(b.env, 95);
+	ck_assert_int_eq(try_op(&b, DB_ADDS, false), ERR_NO_SPACE);
+	ck_assert_int_eq(try_op(&b, DB_CHANGES, false), ERR_NO_SPACE);
+	ck_assert_int_eq(try_op(&b, DB_REMOVES, false), ERR_NONE);
+	ck_assert_int_eq(try_op(&b, DB_REMOVES, true), ERR_NONE);
+	ck_assert_int_eq(try_op(&b, DB_ADDS, false), ERR_NONE);
+	bench_end(&b);
+}
+END_TEST
+
 /* --- readers ------------------------------------------------------------------------------------
  */
 struct test_job {
@@ -428,6 +500,7 @@ int main(void)
 	tcase_add_test(tc, writer_lazy);
 	tcase_add_test(tc, writer_large_operation);
 	tcase_add_test(tc, writer_notes);
+	tcase_add_test(tc, what_is_full_can_be_emptied);
 	tcase_add_test(tc, readers);
 	tcase_add_test(tc, statistics);
 	suite_add_tcase(suite, tc);
