@@ -14,9 +14,9 @@ struct ipc_call {
 	struct list link;
 	struct ipc_client *client;
 	uint32_t id;
-	bool is_sent;
+	bool is_sent, was_lost;
 	uint16_t type;
-	char *body; /* until it is sent */
+	char *body; /* may be sent again */
 	size_t body_n;
 	struct timer deadline;
 	struct deferred
@@ -89,14 +89,12 @@ static void call_send(struct ipc_call *k)
 		return;
 	}
 	k->is_sent = true;
-	mem_free_secret(k->body, k->body_n);
-	k->body = NULL;
-	k->body_n = 0;
 }
 
 static void on_client_ready(void *arg, unsigned ready);
 
-/* Calls that were sent may have been carried out: only their callers know what that means. */
+/* What was sent waits for the next connection, once: a request that ends its server must not do so
+ * for ever. */
 static void disconnected(struct ipc_client *c)
 {
 	frame_io_clear(&c->io);
@@ -107,6 +105,11 @@ static void disconnected(struct ipc_client *c)
 
 		if (!k->is_sent)
 			continue;
+		k->is_sent = false;
+		if (!k->was_lost) {
+			k->was_lost = true;
+			continue;
+		}
 		err_set(&k->err, ERR_TEMP, "the connection to %s was lost", c->path);
 		loop_defer(c->loop, &k->fail);
 	}

@@ -57,7 +57,9 @@ bool ipc_client_is_connected(const struct ipc_client *c);
 /*
  * Sends a request. Exactly one on_reply follows, never from inside this call: with the answer, or
  * with msg NULL and err (ERR_TEMP: not connected and not reachable within the deadline, or the
- * connection was lost; ERR_TIMEOUT). A call waits for the connection inside its deadline.
+ * connection was lost twice; ERR_TIMEOUT). A call waits for the connection inside its deadline, and
+ * is sent again once if the connection is lost before the answer: requests are questions, which may
+ * be asked twice.
  */
 struct ipc_call *ipc_call(struct ipc_client *c, uint16_t type, struct span body,
     uint64_t deadline_ms,
