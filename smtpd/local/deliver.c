@@ -104,6 +104,12 @@ static void rcpt_failed(struct rcpt *r, const char *reply)
 	snprintf(r->reply, sizeof(r->reply), "%s", reply);
 }
 
+static void rcpt_fault(struct rcpt *r, const char *reply)
+{
+	rcpt_failed(r, reply);
+	r->is_fault = true;
+}
+
 static void keep_targets(struct delivery *d, struct rcpt *r, struct ipc_resolved *m)
 {
 	struct ipc_target t;
@@ -127,13 +133,13 @@ static void on_resolved(void *arg, const struct ipc_msg *msg, const struct err *
 
 	d->query = NULL;
 	if (err || msg->type != IPC_AUTH_RESOLVED || !ipc_dec_resolved(msg->body, &m))
-		rcpt_failed(r, "451 4.3.0 the account service does not answer");
+		rcpt_fault(r, "451 4.3.0 the account service does not answer");
 	else if (m.status == RESOLVE_LOCAL && m.count > 0)
 		keep_targets(d, r, &m);
 	else if (m.status == RESOLVE_OVER_QUOTA)
 		rcpt_failed(r, "452 4.2.2 mailbox is full");
 	else if (m.status == RESOLVE_TEMP)
-		rcpt_failed(r, "451 4.3.0 lookup failed");
+		rcpt_fault(r, "451 4.3.0 lookup failed");
 	else
 		rcpt_failed(r, "550 5.1.1 no such user any more");
 	d->resolving++;
@@ -221,10 +227,12 @@ static void put_done(struct db_op *op)
 	} else {
 		log_warning("deferred", LOG_STR("qid", qid), LOG_SPAN("to", r->row.address),
 		    LOG_U64("account", p->account), LOG_ERR(&op->err));
-		rcpt_failed(r, op->err.code == ERR_QUOTA ? "452 4.2.2 mailbox is full"
-			       : op->err.code == ERR_NO_SPACE
-				   ? "452 4.3.1 insufficient system storage"
-				   : "451 4.3.0 local error");
+		if (op->err.code == ERR_QUOTA)
+			rcpt_failed(r, "452 4.2.2 mailbox is full");
+		else
+			rcpt_fault(r, op->err.code == ERR_NO_SPACE
+					  ? "452 4.3.1 insufficient system storage"
+					  : "451 4.3.0 local error");
 	}
 	mem_free(p);
 	if (--d->writes == 0)
@@ -247,7 +255,8 @@ void delivery_write(struct delivery *d)
 			p->account = r->targets[k].account;
 			p->limits.quota_bytes = r->targets[k].quota_bytes;
 			p->limits.quota_messages = r->targets[k].quota_messages;
-			p->op = (struct db_op){.run = put_run, .done = put_done, .cost = cost};
+			p->op = (struct db_op){
+			    .run = put_run, .done = put_done, .cost = cost, .need = DB_ADDS};
 			d->writes++;
 			store_write(d->local->store, &p->op);
 		}
@@ -264,7 +273,7 @@ void delivery_failed(struct delivery *d, const struct err *err)
 	queue_id_format(qid, d->entry.qid);
 	log_error("delivery-failed", LOG_STR("qid", qid), LOG_ERR(err));
 	for (size_t i = 0; i < d->count; i++)
-		rcpt_failed(&d->rcpts[i], "451 4.3.0 local error");
+		rcpt_fault(&d->rcpts[i], "451 4.3.0 local error");
 	if (d->count > 0)
 		settle_all(d);
 	else
@@ -289,6 +298,6 @@ void delivery_end(struct delivery *d)
 	l->deliveries--;
 	if (l->role->is_draining && l->deliveries == 0 && !l->is_scanning)
 		role_finished(l->role);
-	else if (l->scan_again && l->deliveries < DELIVERIES_MAX / 2)
-		scan_start(l);
+	else
+		scan_more(l);
 }

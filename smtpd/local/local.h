@@ -38,9 +38,9 @@ struct local {
 	/* scan.c */
 	struct db_job scan;
 	struct due due[SCAN_MAX];
-	size_t due_count;
+	size_t due_count, due_next; /* found, and those of them that were looked at */
 	int64_t next_due;
-	bool is_scanning, scan_again;
+	bool is_scanning, scan_again, has_started;
 	struct timer tick;
 	uint64_t last_txn;
 
@@ -48,9 +48,12 @@ struct local {
 	size_t deliveries;
 
 	/* settle.c */
-	struct list settled; /* struct outcome */
-	size_t settled_count, settling;
+	struct list delivered_list, deferred_list; /* struct outcome */
+	size_t settled_count;                      /* in both */
+	size_t settle_max;                         /* results in one operation */
+	size_t settling;                           /* operations under way */
 	struct timer settle_timer;
+	bool is_stuck; /* the queue took no results: nothing new is begun for a moment */
 
 	uint64_t delivered, deferred;
 };
@@ -58,6 +61,7 @@ struct local {
 struct rcpt {
 	struct queue_rcpt row; /* spans in the arena */
 	bool is_failed;        /* temporary: try again */
+	bool is_fault;         /* and it is our fault: try again soon */
 	char reply[128];
 	struct ipc_target *targets; /* spans are not kept */
 	uint32_t target_count;
@@ -83,7 +87,6 @@ struct delivery {
 /* What came of a recipient: written to the queue by settle.c. */
 struct outcome {
 	struct list link;
-	bool is_delivered;
 	uint64_t qid;
 	struct queue_rcpt row; /* when it is not: as it will be */
 	char *address, *reply;
@@ -91,6 +94,7 @@ struct outcome {
 
 /* scan.c */
 void scan_start(struct local *l); /* looks for work now, or again after the running look */
+void scan_more(struct local *l);  /* a delivery has ended: begin the next */
 void scan_init(struct local *l);
 void scan_stop(struct local *l);
 

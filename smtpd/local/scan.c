@@ -18,7 +18,7 @@ static void scan_run(struct db_job *job, struct db_txn *txn)
 {
 	struct local *l = container_of(job, struct local, scan);
 
-	l->due_count = 0;
+	l->due_count = l->due_next = 0;
 	queue_each_due(txn, clock_now(), collect, l, &l->next_due, &job->err);
 }
 
@@ -34,12 +34,25 @@ static void scan_done(struct db_job *job)
 	l->is_scanning = false;
 	if (job->err.code != ERR_NONE)
 		log_error("queue-scan", LOG_ERR(&job->err));
-	for (size_t i = 0; i < l->due_count && l->deliveries < DELIVERIES_MAX; i++)
-		if (!l->role->is_draining && !is_busy(l, l->due[i].qid))
-			delivery_start(l, l->due[i].qid);
+	l->scan_again |= l->due_count == SCAN_MAX;
+	scan_more(l);
 	if (l->role->is_draining && l->deliveries == 0)
 		role_finished(l->role);
-	else if (l->scan_again && l->deliveries < DELIVERIES_MAX)
+}
+
+void scan_more(struct local *l)
+{
+	if (l->role->is_draining || l->is_scanning || l->is_stuck)
+		return;
+	for (; l->due_next < l->due_count && l->deliveries < DELIVERIES_MAX; l->due_next++) {
+		if (is_busy(l, l->due[l->due_next].qid))
+			continue;
+		l->has_started = true;
+		delivery_start(l, l->due[l->due_next].qid);
+	}
+	/* All of them settled and not yet written: the tick looks again. */
+	if (l->has_started && l->scan_again && l->due_next == l->due_count &&
+	    l->deliveries < DELIVERIES_MAX / 2)
 		scan_start(l);
 }
 
@@ -47,11 +60,13 @@ void scan_start(struct local *l)
 {
 	if (l->role->is_draining)
 		return;
-	if (l->is_scanning || l->deliveries >= DELIVERIES_MAX) {
+	if (l->is_scanning || l->is_stuck || l->due_next < l->due_count ||
+	    l->deliveries >= DELIVERIES_MAX) {
 		l->scan_again = true;
 		return;
 	}
 	l->is_scanning = true;
+	l->has_started = false;
 	l->scan_again = false;
 	l->scan.err = (struct err)ERR_INIT;
 	l->scan.run = scan_run;

@@ -9,9 +9,11 @@
 struct settle {
 	struct db_op op;
 	struct local *local;
+	bool is_delivered; /* else deferred */
 	struct list outcomes;
+	size_t count;
 	struct blob *files; /* of entries that went: unlinked after the commit */
-	size_t file_count, count;
+	size_t file_count;
 	struct work unlink;
 };
 
@@ -22,25 +24,30 @@ static void outcome_free(struct outcome *o)
 	mem_free(o);
 }
 
-static int settle_run(struct db_op *op, struct db_txn *txn, struct err *err)
+static int remove_all(struct settle *s, struct db_txn *txn, struct err *err)
 {
-	struct settle *s = container_of(op, struct settle, op);
-
 	s->file_count = 0;
 	LIST_EACH (it, &s->outcomes) {
 		struct outcome *o = container_of(it, struct outcome, link);
 		struct blob *file = &s->files[s->file_count];
 
-		if (!o->is_delivered) {
-			if (queue_rcpt_update(txn, &o->row, err) < 0)
-				return -1;
-			continue;
-		}
 		if (queue_rcpt_remove(txn, o->qid, o->row.n, file, err) < 0)
 			return -1;
 		if (file->is_file)
 			s->file_count++;
 	}
+	return 0;
+}
+
+static int settle_run(struct db_op *op, struct db_txn *txn, struct err *err)
+{
+	struct settle *s = container_of(op, struct settle, op);
+
+	if (s->is_delivered)
+		return remove_all(s, txn, err);
+	LIST_EACH (it, &s->outcomes)
+		if (queue_rcpt_update(txn, &container_of(it, struct outcome, link)->row, err) < 0)
+			return -1;
 	return 0;
 }
 
@@ -74,45 +81,86 @@ static void unlink_done(struct work *w)
 	settle_free(container_of(w, struct settle, unlink));
 }
 
+/*
+ * The queue takes nothing now: a full disk or map. What was delivered is written again in a moment,
+ * in smaller pieces, which take fewer pages; were the process to end, it would be found again, and
+ * known. What was deferred is forgotten: its row is still due, and will be tried again.
+ */
+static void settle_failed(struct settle *s)
+{
+	struct local *l = s->local;
+
+	if (!l->is_stuck)
+		log_error("queue-settle", LOG_ERR(&s->op.err));
+	if (s->is_delivered && !l->role->is_draining) {
+		l->settled_count += s->count;
+		list_splice(&l->delivered_list, &s->outcomes);
+		l->settle_max = l->settle_max > 1 ? l->settle_max / 2 : 1;
+	}
+	settle_free(s);
+	l->is_stuck = true;
+	if (!l->role->is_draining)
+		timer_set(&l->settle_timer, SETTLE_MS);
+}
+
 static void settle_done(struct db_op *op)
 {
 	struct settle *s = container_of(op, struct settle, op);
+	struct local *l = s->local;
 
 	if (op->err.code != ERR_NONE) {
-		/* The rows stay as they were: what was delivered is found again and known. */
-		log_error("queue-settle", LOG_ERR(&op->err));
-		settle_free(s);
+		settle_failed(s);
 		return;
 	}
+	if (s->is_delivered && l->settle_max < SETTLE_MAX)
+		l->settle_max *= 2;
+	if (l->settled_count > 0 && !timer_is_set(&l->settle_timer))
+		timer_set(&l->settle_timer, l->is_stuck ? 0 : SETTLE_MS);
 	if (s->file_count == 0) {
 		settle_free(s);
 		return;
 	}
 	s->unlink.run = unlink_run;
 	s->unlink.done = unlink_done;
-	workers_submit(queue_workers(s->local->queue), &s->unlink);
+	workers_submit(queue_workers(l->queue), &s->unlink);
+}
+
+static void settle_list(struct local *l, struct list *from, bool is_delivered)
+{
+	struct settle *s;
+
+	if (list_is_empty(from))
+		return;
+	s = mem_zalloc(sizeof(*s));
+	s->local = l;
+	s->is_delivered = is_delivered;
+	list_init(&s->outcomes);
+	for (struct list *it; s->count < l->settle_max && (it = list_take_first(from));) {
+		list_append(&s->outcomes, it);
+		s->count++;
+	}
+	s->files = mem_array(s->count + 1, sizeof(*s->files));
+	l->settled_count -= s->count;
+	l->settling++;
+	s->op.run = settle_run;
+	s->op.done = settle_done;
+	s->op.cost = s->count * 4096;
+	s->op.need = is_delivered ? DB_REMOVES : DB_CHANGES;
+	queue_write(l->queue, &s->op);
 }
 
 static void settle_write(void *arg)
 {
 	struct local *l = arg;
-	struct settle *s;
 
 	timer_stop(&l->settle_timer);
-	if (l->settled_count == 0)
-		return;
-	s = mem_zalloc(sizeof(*s));
-	s->local = l;
-	list_init(&s->outcomes);
-	list_splice(&s->outcomes, &l->settled);
-	s->count = l->settled_count;
-	s->files = mem_array(s->count + 1, sizeof(*s->files));
-	l->settled_count = 0;
-	l->settling++;
-	s->op.run = settle_run;
-	s->op.done = settle_done;
-	s->op.cost = s->count * 4096;
-	queue_write(l->queue, &s->op);
+	settle_list(l, &l->delivered_list, true);
+	settle_list(l, &l->deferred_list, false);
+	if (l->is_stuck && list_is_empty(&l->delivered_list)) {
+		l->is_stuck = false;
+		l->scan_again = true;
+		scan_more(l);
+	}
 }
 
 void settle_add(struct local *l, uint64_t qid, const struct rcpt *r, bool is_delivered)
@@ -121,7 +169,6 @@ void settle_add(struct local *l, uint64_t qid, const struct rcpt *r, bool is_del
 	int64_t now = clock_now();
 
 	o->qid = qid;
-	o->is_delivered = is_delivered;
 	o->row = r->row;
 	o->address = mem_strndup(r->row.address.p, r->row.address.n);
 	o->reply = mem_strdup(r->reply);
@@ -131,14 +178,15 @@ void settle_add(struct local *l, uint64_t qid, const struct rcpt *r, bool is_del
 		l->delivered++;
 	} else {
 		l->deferred++;
-		o->row.next = now + queue_retry_delay(o->row.tries);
+		o->row.next = now + (r->is_fault ? queue_fault_delay(o->row.tries)
+						 : queue_retry_delay(o->row.tries));
 		o->row.tries++;
 		/* A queue id is the time of arrival in microseconds. */
 		if (now - (int64_t)(qid / 1000000) > QUEUE_LIFE_SECONDS)
 			o->row.state = QUEUE_FAILED;
 	}
-	list_append(&l->settled, &o->link);
-	if (++l->settled_count >= SETTLE_MAX)
+	list_append(is_delivered ? &l->delivered_list : &l->deferred_list, &o->link);
+	if (++l->settled_count >= SETTLE_MAX && !l->is_stuck)
 		settle_write(l);
 	else if (!timer_is_set(&l->settle_timer))
 		timer_set(&l->settle_timer, SETTLE_MS);
@@ -146,12 +194,15 @@ void settle_add(struct local *l, uint64_t qid, const struct rcpt *r, bool is_del
 
 void settle_init(struct local *l)
 {
-	list_init(&l->settled);
+	list_init(&l->delivered_list);
+	list_init(&l->deferred_list);
+	l->settle_max = SETTLE_MAX;
 	timer_init(&l->settle_timer, l->role->loop, settle_write, l);
 }
 
 void settle_stop(struct local *l)
 {
-	settle_write(l);
+	while (l->settled_count > 0)
+		settle_write(l);
 	timer_clear(&l->settle_timer);
 }

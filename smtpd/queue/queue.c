@@ -117,3 +117,8 @@ int64_t queue_retry_delay(uint32_t tries)
 
 	return tries < ARRAY_LEN(delays) ? delays[tries] : 14400;
 }
+
+int64_t queue_fault_delay(uint32_t tries)
+{
+	return tries < 6 ? (int64_t)1 << tries : 60;
+}

@@ -90,5 +90,8 @@ int queue_rcpt_update(struct db_txn *txn, const struct queue_rcpt *r, struct err
 
 /* Seconds from a try to the next, by the number of tries made. */
 int64_t queue_retry_delay(uint32_t tries);
+/* The same after a fault of our own, which ends at some moment: a full disk, a service that starts
+ * again. */
+int64_t queue_fault_delay(uint32_t tries);
 
 #endif

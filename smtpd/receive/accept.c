@@ -212,7 +212,7 @@ static void on_intake_done(void *arg, const struct intake_result *res, const str
 	r->server = s->server;
 	r->session = s;
 	arena_init(&r->arena, 2 * TRANSACTION_ARENA_MAX);
-	r->op = (struct db_op){.run = receipt_run, .done = receipt_done};
+	r->op = (struct db_op){.run = receipt_run, .done = receipt_done, .need = DB_ADDS};
 	if (!fill_entry(r, s) || !fill_rcpts(r, &s->t))
 		fatal("an envelope larger than its limits");
 	r->entry.blob = res->blob;
