@@ -67,7 +67,7 @@ ALL_LDFLAGS = $(LDHARDEN) -pthread $(LDFLAGS)
 # behind `make deps-check` (tests/support/deps_check.py) says so for every folder of the tree.
 COMMON := base crypto log event mail net dns ipc config sasl db store daemon
 # program = folder of its main.c : other source folders : where it is installed
-PROGRAMS := authd keyd smtpd imapd pop3d smtpd-receive smtpd-local imapd-worker pop3d-worker mailsteadctl webadmin web-server
+PROGRAMS := authd keyd smtpd imapd pop3d smtpd-receive smtpd-local imapd-worker pop3d-worker mailsteadctl maint webadmin web-server
 DIRS_authd := common/authd
 DIRS_keyd := common/keyd
 DIRS_smtpd := smtpd/monitor
@@ -78,6 +78,7 @@ DIRS_smtpd-local := smtpd/local smtpd/queue
 DIRS_imapd-worker := imapd
 DIRS_pop3d-worker := pop3d
 DIRS_mailsteadctl := common/ctl
+DIRS_maint := common/maint
 DIRS_webadmin := webadmin
 DIRS_web-server := webadmin/server
 # Shared libraries a program may need; --as-needed drops the rest.

@@ -65,8 +65,6 @@ static const struct verb table[] = {
     {"undelete message", 3, 3, VERB_ADMIN, VERB_CHANGES, verb_undelete, "ADDRESS MAILBOX UID"},
     {"undelete mailbox", 2, 2, VERB_ADMIN, VERB_CHANGES, verb_undelete, "ADDRESS MAILBOX"},
     {"undelete since", 2, 2, VERB_ADMIN, VERB_CHANGES, verb_undelete, "ADDRESS TIME"},
-    {"check", 0, IPC_ADMIN_WORDS - 1, VERB_ADMIN, 0, verb_forward, "..."},
-    {"backup", 0, IPC_ADMIN_WORDS - 1, VERB_ADMIN, VERB_CHANGES, verb_forward, "..."},
     {"cert list", 0, 0, VERB_ADMIN, 0, verb_forward, ""},
     {"cert show", 1, 2, VERB_ADMIN, 0, verb_forward, "ID [--previous|--candidate|--pending]"},
     {"cert check", 1, 2, VERB_ADMIN, 0, verb_forward, "ID (content: a file)"},

@@ -23,6 +23,13 @@ bool read_secret(struct strbuf *secret); /* a line of standard input */
 /* Appends a file; "-" is standard input. */
 int read_content(const char *path, struct strbuf *content, struct err *err);
 
+/* maint.c: verbs that the program maint does. Its answer comes on the descriptor returned (-1:
+ * err), after which it is waited for. */
+bool ctl_is_maint(struct span verb);
+int ctl_maint_start(
+    const char *conf, const struct span *words, size_t count, pid_t *pid, struct err *err);
+void ctl_maint_wait(pid_t pid);
+
 /* print.c */
 struct records {
 	struct strbuf *list; /* one body a record */

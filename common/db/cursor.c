@@ -93,18 +93,30 @@ int db_seek(struct db_cursor *c, struct span key, struct err *err)
 {
 	struct span prefix = {c->prefix, c->prefix_n};
 
+	int rc;
+
 	if (span_cmp(key, prefix) < 0)
 		return db_first(c, err);
-	return cursor_get(c, MDB_SET_RANGE, &key, err);
+	rc = cursor_get(c, MDB_SET_RANGE, &key, err);
+	/* In a damaged tree a key may come that stands before the one asked for: whoever goes on
+	 * from key to key would do so for ever. */
+	if (rc == 1 && span_cmp(c->key, key) < 0)
+		rc = err_set(err, ERR_CORRUPT, "rows are out of order");
+	return rc;
 }
 
 int db_seek_back(struct db_cursor *c, struct span key, struct err *err)
 {
 	MDB_val k = {.mv_size = key.n, .mv_data = (void *)(uintptr_t)key.p}, v;
 
+	int rc;
+
 	if (key.n && mdb_cursor_get(c->mc, &k, &v, MDB_SET_KEY) == 0)
 		return cursor_get(c, MDB_GET_CURRENT, NULL, err);
-	return cursor_before(c, key, err);
+	rc = cursor_before(c, key, err);
+	if (rc == 1 && span_cmp(c->key, key) > 0)
+		rc = err_set(err, ERR_CORRUPT, "rows are out of order");
+	return rc;
 }
 
 int db_next(struct db_cursor *c, struct err *err)

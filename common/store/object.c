@@ -16,13 +16,7 @@ static void object_key(
 	db_key_u8(k, (uint8_t)part);
 }
 
-struct object_row {
-	uint32_t refs;
-	uint64_t thread;
-	struct blob blob;
-};
-
-static int object_get(
+int object_get(
     struct db_txn *txn, uint64_t account, uint64_t object, struct object_row *row, struct err *err)
 {
 	struct db_key k;
@@ -43,8 +37,8 @@ static int object_get(
 	return 0;
 }
 
-static int object_put(struct db_txn *txn, uint64_t account, uint64_t object,
-    const struct object_row *row, struct err *err)
+int object_put(struct db_txn *txn, uint64_t account, uint64_t object, const struct object_row *row,
+    struct err *err)
 {
 	struct strbuf b;
 	struct db_key k;

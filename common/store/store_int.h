@@ -125,6 +125,16 @@ int chunk_appender_flush(struct chunk_appender *a, struct err *err);
 
 /* --- objects and files -------------------------------------------------------------------------
  */
+struct object_row {
+	uint32_t refs;
+	uint64_t thread;
+	struct blob blob; /* without data */
+};
+
+int object_get(
+    struct db_txn *txn, uint64_t account, uint64_t object, struct object_row *row, struct err *err);
+int object_put(struct db_txn *txn, uint64_t account, uint64_t object, const struct object_row *row,
+    struct err *err);
 int object_add(struct db_txn *txn, uint64_t account, uint64_t object, const struct store_append *m,
     struct err *err);
 int object_ref(struct db_txn *txn, uint64_t account, uint64_t object, struct err *err);

@@ -21,6 +21,7 @@ PROGRAM_FOLDERS = {
     "common/authd": ["common/authd"],
     "common/keyd": ["common/keyd"],
     "common/ctl": ["common/ctl"],
+    "common/maint": ["common/maint"],
     "smtpd/monitor": [],
     "imapd/monitor": [],
     "pop3d/monitor": [],

@@ -87,7 +87,7 @@ START_TEST(what_changes)
 {
 	static const char *const reads[] = {"ping", "login", "whoami", "help", "domain list",
 	    "account list", "account show", "app-password list", "alias list", "get", "diff",
-	    "audit list", "status", "queue list", "queue show", "check", "setup status",
+	    "audit list", "status", "queue list", "queue show", "setup status",
 	    "my account", "my app-password list", "undelete list"};
 	const struct verb *v;
 	size_t n = 0;

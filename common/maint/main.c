@@ -1,0 +1,221 @@
+#include "common/maint/maint.h"
+
+#include "common/base/mem.h"
+#include "common/ipc/ipc.h"
+#include "common/log/log.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SEND_MS 600000 /* whoever prints may be stopped for a while */
+
+static const struct {
+	const char *name;
+	size_t min, max; /* words behind the verb, options not counted */
+	int (*run)(struct maint *m);
+	const char *usage;
+} verbs[] = {
+    {"check", 0, 0, verb_check, "[--repair] [--bodies]"},
+};
+
+struct span maint_word(const struct maint *m, size_t n)
+{
+	for (size_t i = 0; i < m->word_count; i++)
+		if (!span_starts(m->words[i], SPAN("--")) && n-- == 0)
+			return m->words[i];
+	return SPAN("");
+}
+
+static size_t count_words(const struct maint *m)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < m->word_count; i++)
+		n += !span_starts(m->words[i], SPAN("--"));
+	return n;
+}
+
+bool maint_has(const struct maint *m, const char *option)
+{
+	for (size_t i = 0; i < m->word_count; i++)
+		if (span_eq(m->words[i], span_of(option)))
+			return true;
+	return false;
+}
+
+struct span maint_option(const struct maint *m, const char *name)
+{
+	struct span want = span_of(name);
+
+	for (size_t i = 0; i < m->word_count; i++)
+		if (span_starts(m->words[i], want) && m->words[i].n > want.n &&
+		    m->words[i].p[want.n] == '=')
+			return span_from(m->words[i], want.n + 1);
+	return span_of(NULL);
+}
+
+void maint_record(struct strbuf *record)
+{
+	struct err err = ERR_INIT;
+
+	if (ipc_sync_send(ANSWER_FD, IPC_ADMIN_RECORD, 1, strbuf_span(record), SEND_MS, &err) < 0) {
+		fprintf(stderr, "maint: %s\n", err.text);
+		_exit(1);
+	}
+	strbuf_clear(record);
+}
+
+int maint_end(struct maint *m, enum err_code code, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (m->code == ERR_NONE) {
+		m->code = code;
+		va_start(ap, fmt);
+		vsnprintf(m->text, sizeof(m->text), fmt, ap);
+		va_end(ap);
+	}
+	return code == ERR_NONE ? 0 : -1;
+}
+
+int maint_fail(struct maint *m, const struct err *err)
+{
+	return maint_end(m, err->code, "%s", err->text);
+}
+
+void maint_progress(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!isatty(2))
+		return;
+	fputs("\r\033[K", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fflush(stderr);
+}
+
+/* --- children
+ * -------------------------------------------------------------------------------------- */
+struct ending {
+	enum err_code code;
+	char text[400];
+};
+
+static _Noreturn void child(struct maint *m, enum who who, int fd, int (*fn)(struct maint *m))
+{
+	const struct rlimit no_core = {0, 0};
+	struct err err = ERR_INIT;
+	struct ending e;
+
+	/* A crash is an answer here, and the memory holds mail. */
+	(void)setrlimit(RLIMIT_CORE, &no_core);
+	m->code = ERR_NONE;
+	m->text[0] = '\0';
+	if (m->ids.are_separate && identity_become(&m->ids.who[who], &err) < 0)
+		maint_fail(m, &err);
+	else
+		fn(m);
+	e.code = m->code;
+	memcpy(e.text, m->text, sizeof(e.text));
+	(void)!write(fd, &e, sizeof(e));
+	_exit(0);
+}
+
+int maint_run_as(struct maint *m, enum who who, const char *what, int (*fn)(struct maint *m))
+{
+	struct ending e;
+	int ends[2], status = 0;
+	ssize_t n;
+	pid_t pid;
+
+	if (pipe(ends) < 0)
+		return maint_end(m, ERR_IO, "pipe: %s", strerror(errno));
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0) {
+		close(ends[0]);
+		close(ends[1]);
+		return maint_end(m, ERR_IO, "fork: %s", strerror(errno));
+	}
+	if (pid == 0) {
+		close(ends[0]);
+		child(m, who, ends[1], fn);
+	}
+	close(ends[1]);
+	do
+		n = read(ends[0], &e, sizeof(e));
+	while (n < 0 && errno == EINTR);
+	close(ends[0]);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (n != (ssize_t)sizeof(e))
+		return maint_end(m, ERR_CORRUPT,
+		    "%s is damaged so badly that it cannot be read (signal %d); a backup, or "
+		    "mailsteadctl recover, can bring back what is whole",
+		    what, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+	e.text[sizeof(e.text) - 1] = '\0';
+	return e.text[0] || e.code ? maint_end(m, e.code, "%s", e.text) : 0;
+}
+
+/* --- the beginning
+ * ----------------------------------------------------------------------------------- */
+static int run(struct maint *m)
+{
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		size_t n = count_words(m) - 1;
+
+		if (!span_eq(m->words[0], span_of(verbs[i].name)))
+			continue;
+		if (n < verbs[i].min || n > verbs[i].max)
+			return maint_end(
+			    m, ERR_INVALID, "usage: %s %s", verbs[i].name, verbs[i].usage);
+		return verbs[i].run(m);
+	}
+	return maint_end(m, ERR_INVALID, "no such command");
+}
+
+static int start(struct maint *m, int argc, char **argv, struct err *err)
+{
+	struct err why = ERR_INIT;
+
+	if (argc < 4 || strcmp(argv[1], "-c") != 0 || argc - 3 > ARGS_MAX)
+		return err_set(err, ERR_INVALID, "maint is started by mailsteadctl");
+	for (int i = 3; i < argc; i++)
+		m->words[m->word_count++] = span_of(argv[i]);
+	if (config_load(argv[2], &m->cfg, err) < 0)
+		return -1;
+	identities_find(m->cfg, &m->ids, &why);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct maint m = {.code = ERR_NONE};
+	struct err err = ERR_INIT;
+	struct strbuf body;
+
+	log_open("maint", 2);
+	log_set_level(LOG_WARNING);
+	signal(SIGPIPE, SIG_IGN);
+	if (start(&m, argc, argv, &err) < 0)
+		maint_fail(&m, &err);
+	else
+		run(&m);
+	maint_progress("%s", "");
+	strbuf_init(&body, 1024);
+	ipc_enc_error(
+	    &body, &(struct ipc_error){.code = (uint16_t)m.code, .text = span_of(m.text)});
+	if (ipc_sync_send(ANSWER_FD, IPC_ADMIN_END, 1, strbuf_span(&body), SEND_MS, &err) < 0)
+		fprintf(stderr, "maint: %s\n", err.text);
+	strbuf_clear(&body);
+	config_unref(m.cfg);
+	return m.code == ERR_NONE ? 0 : 1;
+}
