@@ -87,8 +87,9 @@ START_TEST(what_changes)
 {
 	static const char *const reads[] = {"ping", "login", "whoami", "help", "domain list",
 	    "account list", "account show", "app-password list", "alias list", "get", "diff",
-	    "audit list", "status", "queue list", "queue show", "setup status",
-	    "my account", "my app-password list", "undelete list"};
+	    "audit list", "status", "queue list", "queue show", "setup status", "my account",
+	    "my app-password list", "undelete list", "cert list", "cert show", "cert check",
+	    "cert export-chain"};
 	const struct verb *v;
 	size_t n = 0;
 	uint32_t words;
