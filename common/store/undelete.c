@@ -111,8 +111,8 @@ static int origins_load(struct origins *os, struct db_txn *txn, uint64_t account
 	return rc;
 }
 
-/* Index of the mailbox with a number, or -1 with err. */
-static ssize_t origin_of(
+/* The mailbox with a number, known or not; NULL with err. Valid until the next call. */
+static struct origin *origin_of(
     struct origins *os, struct db_txn *txn, uint64_t account, uint64_t id, struct err *err)
 {
 	struct err why = ERR_INIT;
@@ -120,18 +120,18 @@ static ssize_t origin_of(
 	size_t i = os->last;
 
 	if (i < os->n && os->o[i].id == id)
-		return (ssize_t)i;
+		return &os->o[i];
 	for (i = 0; i < os->n && os->o[i].id != id; i++)
 		;
-	if (i == os->n) {
-		bool is_there = mailbox_row_get(txn, account, id, &row, &why) == 0;
-
-		if (!is_there && why.code != ERR_NOT_FOUND)
-			return err_set(err, why.code, "%s", why.text);
-		origin_add(os, id, is_there ? &row : NULL);
-	}
 	os->last = i;
-	return (ssize_t)i;
+	if (i < os->n)
+		return &os->o[i];
+	if (mailbox_row_get(txn, account, id, &row, &why) == 0)
+		return origin_add(os, id, &row);
+	if (why.code == ERR_NOT_FOUND)
+		return origin_add(os, id, NULL);
+	err_set(err, why.code, "%s", why.text);
+	return NULL;
 }
 
 /* --- listing -----------------------------------------------------------------------------------
@@ -201,13 +201,13 @@ static int list_messages(struct origins *os, struct db_txn *txn, uint64_t accoun
 
 	expunged_first(&k, account, 0);
 	while ((rc = expunged_next(txn, account, &k, &row_key, &mailbox, m, &n, err)) == 1) {
-		ssize_t o = origin_of(os, txn, account, mailbox, err);
+		const struct origin *o = origin_of(os, txn, account, mailbox, err);
 
-		if (o < 0)
+		if (!o)
 			return -1;
-		for (size_t i = 0; i < n && os->o[o].name; i++) {
+		for (size_t i = 0; i < n && o->name; i++) {
 			const struct store_deleted d = {
-			    os->o[o].name, os->o[o].is_gone, expunged_time(&row_key), &m[i]};
+			    o->name, o->is_gone, expunged_time(&row_key), &m[i]};
 
 			if (!fn(arg, &d))
 				return 1;
@@ -293,11 +293,12 @@ static int take_messages(struct undelete_op *op, struct err *err)
 	expunged_first(&k, op->account, op->what->since);
 	while (!op->res->is_more && (rc = expunged_next(op->txn, op->account, &k, &row_key,
 					 &mailbox, m, &n, err)) == 1) {
-		ssize_t o = origin_of(&op->os, op->txn, op->account, mailbox, err);
+		const struct origin *o = origin_of(&op->os, op->txn, op->account, mailbox, err);
 
-		if (o < 0)
+		if (!o)
 			return -1;
-		if (is_meant(op, &op->os.o[o]) && take_row(op, (size_t)o, &row_key, m, n, err) < 0)
+		if (is_meant(op, o) &&
+		    take_row(op, (size_t)(o - op->os.o), &row_key, m, n, err) < 0)
 			return -1;
 	}
 	return rc < 0 ? -1 : 0;
