@@ -26,11 +26,13 @@ struct fetch {
 	struct err why; /* of the first that failed */
 	struct cache_rows *rebuilt;
 
-	bool marks;       /* messages become \Seen */
-	size_t batch_end; /* those before this one are marked as they should be */
-	bool is_batch_marked;
-	struct uidset to_mark; /* of the batch */
-	struct uidset marked;  /* by this command */
+	bool marks;                /* messages become \Seen */
+	size_t batch_end;          /* those before this one are marked as they should be */
+	struct uidset to_mark;     /* of the batch */
+	struct store_message *now; /* BATCH: those, as they are since they were marked */
+	size_t now_count;
+	struct uidset marked; /* by this command; the answers say so */
+	bool wrote;
 
 	struct uidset known, vanished; /* of QRESYNC's VANISHED: asked for, found */
 };
@@ -117,6 +119,7 @@ static void fetch_clear(struct task *t)
 	store_snapshot_unref(f->snap);
 	uidset_clear(&f->uids);
 	uidset_clear(&f->to_mark);
+	mem_free(f->now);
 	uidset_clear(&f->marked);
 	uidset_clear(&f->known);
 	uidset_clear(&f->vanished);
@@ -147,6 +150,22 @@ static bool is_over(struct fetch *f)
 	return !f->in_message && !find_next(f, &f->range, &f->next);
 }
 
+/* The message as this command left it; NULL if it did not change it. */
+static const struct store_message *marked_now(const struct fetch *f, uint32_t uid)
+{
+	for (size_t low = 0, high = f->now_count; low < high;) {
+		size_t mid = low + (high - low) / 2;
+
+		if (f->now[mid].uid == uid)
+			return &f->now[mid];
+		if (f->now[mid].uid < uid)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return NULL;
+}
+
 /* One message, or more of it. False: the slice or the batch is over. */
 static bool write_one(struct fetch *f, struct err *err)
 {
@@ -158,8 +177,7 @@ static bool write_one(struct fetch *f, struct err *err)
 			return false;
 		f->in_message = true;
 		f->sent_from = w->out.n;
-		fetch_writer_set(w, f->next,
-		    f->is_batch_marked && !(f->snap->messages[f->next].flags & FLAG_SEEN));
+		fetch_writer_set(w, f->next, marked_now(f, f->snap->messages[f->next].uid));
 	}
 	rc = fetch_write(w, err);
 	if (rc == 1)
@@ -210,21 +228,47 @@ static int mark_run(struct task *t, struct db_txn *txn, struct err *err)
 {
 	struct fetch *f = container_of(t, struct fetch, task);
 
-	return store_flags_change(txn, f->snap->account, f->snap->mailbox, &f->to_mark, &mark_seen,
-	    NULL, &f->writer.marked_modseq, err);
+	f->now_count = 0;
+	if (store_flags_change(txn, f->snap->account, f->snap->mailbox, &f->to_mark, &mark_seen,
+		NULL, NULL, err) < 0)
+		return -1;
+	/* Others may have changed them since the snapshot: the answers tell what is so. */
+	return store_messages_get(txn, f->snap->account, f->snap->mailbox, &f->to_mark, f->now,
+	    BATCH, &f->now_count, err);
 }
 
 static void fetch_continue(struct session *s);
 
+/* A keyword that came after the snapshot cannot be named yet: that message is left to the news. */
+static void leave_out_unnamed(struct fetch *f)
+{
+	size_t known = f->snap->keyword_count, n = 0;
+
+	for (size_t i = 0; i < f->now_count; i++)
+		if (known >= 64 || f->now[i].keywords >> known == 0)
+			f->now[n++] = f->now[i];
+	f->now_count = n;
+}
+
 static void mark_done(struct task *t)
 {
 	struct fetch *f = container_of(t, struct fetch, task);
+	struct uidset all = {0};
 
-	/* On a full disk mail can be read all the same. */
-	f->is_batch_marked = t->err.code == ERR_NONE;
-	if (!f->is_batch_marked)
+	f->wrote = true;
+	if (t->err.code != ERR_NONE) {
+		/* On a full disk mail can be read all the same. */
 		log_error("imap-seen", LOG_STR("session", t->session->id),
 		    LOG_U64("account", f->snap->account), LOG_ERR(&t->err));
+		f->now_count = 0;
+	}
+	leave_out_unnamed(f);
+	/* The answers say it; it is no news any more. */
+	for (size_t i = 0; i < f->now_count; i++)
+		uidset_add(&f->marked, f->now[i].uid);
+	for (size_t i = 0; i < f->marked.n; i++)
+		uidset_add_range(&all, f->marked.r[i].first, f->marked.r[i].last);
+	view_expect(t->session, true, &all, &mark_seen);
 	fetch_continue(t->session);
 }
 
@@ -233,7 +277,7 @@ static bool start_batch(struct fetch *f)
 {
 	size_t range = f->range, next = f->next, n = 0;
 
-	f->is_batch_marked = false;
+	f->now_count = 0;
 	f->batch_end = f->snap->count;
 	if (!f->marks)
 		return false;
@@ -248,14 +292,8 @@ static bool start_batch(struct fetch *f)
 
 static void mark_batch(struct fetch *f)
 {
-	struct uidset all = {0};
-
-	for (size_t i = 0; i < f->to_mark.n; i++)
-		uidset_add_range(&f->marked, f->to_mark.r[i].first, f->to_mark.r[i].last);
-	/* The answers say it; it is no news any more. */
-	for (size_t i = 0; i < f->marked.n; i++)
-		uidset_add_range(&all, f->marked.r[i].first, f->marked.r[i].last);
-	view_expect(f->task.session, true, &all, &mark_seen);
+	if (!f->now)
+		f->now = mem_array(BATCH, sizeof(*f->now));
 	f->task.write = mark_run;
 	f->task.done = mark_done;
 	f->task.op.cost = f->to_mark.n * 4096;
@@ -367,13 +405,16 @@ static const char *failure(enum err_code code)
 static void fetch_end(struct fetch *f)
 {
 	struct session *s = f->task.session;
-	bool may_expunge = s->is_uid, wrote = f->marked.n > 0;
+	bool may_expunge = s->is_uid, wrote = f->wrote;
 	const char *text = f->failed ? failure(f->why.code) : "OK Fetched";
 
 	if (f->failed)
 		log_error("imap-fetch", LOG_STR("session", s->id),
 		    LOG_U64("account", f->snap->account), LOG_U64("messages", f->failed),
 		    LOG_ERR(&f->why));
+	/* What was left out has not been told. */
+	if (f->failed)
+		s->expected.is_set = false;
 	task_free(&f->task);
 	if (wrote)
 		finish_refresh(s, may_expunge, text);

@@ -77,7 +77,6 @@ struct fetch_writer {
 	const struct fetch_request *rq;
 	struct uidset recent;
 	bool tells_modseq; /* of messages that become \Seen */
-	uint64_t marked_modseq;
 	struct message m;
 	struct strbuf out; /* emptied by who takes it, between slices */
 	struct strbuf scratch;
@@ -85,8 +84,9 @@ struct fetch_writer {
 	/* the message being written */
 	const struct store_message *row;
 	size_t index;
-	const struct fetch_item *item; /* the next one */
-	bool is_begun, is_marked, has_item;
+	const struct fetch_item *item;      /* the next one */
+	const struct store_message *marked; /* as it is since it became \Seen by this; or NULL */
+	bool is_begun, has_item;
 	uint64_t at, left; /* bytes of the message that an item still has to write */
 	struct fetch_binary binary;
 };
@@ -94,8 +94,8 @@ struct fetch_writer {
 void fetch_writer_init(struct fetch_writer *w, struct store *store,
     const struct store_snapshot *snap, const struct fetch_request *rq);
 void fetch_writer_clear(struct fetch_writer *w);
-/* Sets the next message. is_marked: it becomes \Seen by this, or did just now. */
-void fetch_writer_set(struct fetch_writer *w, size_t index, bool is_marked);
+/* Sets the next message. marked: how it is since it became \Seen by this; NULL if it did not. */
+void fetch_writer_set(struct fetch_writer *w, size_t index, const struct store_message *marked);
 /*
  * Writes on with the message that was set: 0 it is complete, 1 the slice is over (out is full, or
  * enough was done), -1 err: ERR_UNSUPPORTED is an encoding that BINARY cannot undo.

@@ -28,12 +28,12 @@ void fetch_writer_clear(struct fetch_writer *w)
 	uidset_clear(&w->recent);
 }
 
-void fetch_writer_set(struct fetch_writer *w, size_t index, bool is_marked)
+void fetch_writer_set(struct fetch_writer *w, size_t index, const struct store_message *marked)
 {
 	w->index = index;
 	w->row = &w->snap->messages[index];
 	w->item = w->rq->first;
-	w->is_marked = is_marked;
+	w->marked = marked;
 	w->is_begun = w->has_item = false;
 	w->left = 0;
 	w->binary.item = NULL;
@@ -62,17 +62,15 @@ void fetch_label(struct fetch_writer *w, const struct fetch_item *it)
 
 static void write_item_flags(struct fetch_writer *w)
 {
-	struct store_message m = *w->row;
+	const struct store_message *m = w->marked ? w->marked : w->row;
 
-	if (w->is_marked)
-		m.flags |= FLAG_SEEN;
-	write_flags(&w->out, w->snap, &m, w->recent.n > 0 && uidset_has(&w->recent, m.uid));
+	write_flags(&w->out, w->snap, m, w->recent.n > 0 && uidset_has(&w->recent, m->uid));
 }
 
 static void write_modseq(struct fetch_writer *w)
 {
 	strbuf_add_chr(&w->out, '(');
-	strbuf_add_u64(&w->out, w->is_marked ? w->marked_modseq : w->row->modseq);
+	strbuf_add_u64(&w->out, w->marked ? w->marked->modseq : w->row->modseq);
 	strbuf_add_chr(&w->out, ')');
 }
 
@@ -216,12 +214,12 @@ static void end(struct fetch_writer *w)
 		has_flags |= it->kind == FETCH_FLAGS;
 		has_modseq |= it->kind == FETCH_MODSEQ;
 	}
-	if (w->is_marked && !has_flags) {
+	if (w->marked && !has_flags) {
 		separate(w);
 		strbuf_add(&w->out, SPAN("FLAGS "));
 		write_item_flags(w);
 	}
-	if (w->is_marked && w->tells_modseq && !has_modseq) {
+	if (w->marked && w->tells_modseq && !has_modseq) {
 		separate(w);
 		strbuf_add(&w->out, SPAN("MODSEQ "));
 		write_modseq(w);

@@ -83,3 +83,18 @@ int store_recent_claim(
 	row.mb.recent_uid = row.mb.uidnext;
 	return mailbox_row_put(txn, account, &row, err);
 }
+
+int store_messages_get(struct db_txn *txn, uint64_t account, uint64_t mailbox,
+    const struct uidset *uids, struct store_message *out, size_t max, size_t *n, struct err *err)
+{
+	struct chunk_walk w;
+	int rc;
+
+	*n = 0;
+	chunk_walk_init(&w, txn, account, mailbox, uids);
+	while ((rc = chunk_walk_next(&w, err)) == 1)
+		for (size_t i = 0; i < w.c.n && *n < max; i++)
+			if (chunk_walk_has(&w, w.c.m[i].uid))
+				out[(*n)++] = w.c.m[i];
+	return rc;
+}

@@ -243,6 +243,9 @@ struct store_flags_change {
 int store_flags_change(struct db_txn *txn, uint64_t account, uint64_t mailbox,
     const struct uidset *uids, const struct store_flags_change *ch, struct uidset *failed,
     uint64_t *modseq, struct err *err);
+/* The messages of uids that are there, in order, at most max: *n of them in out. */
+int store_messages_get(struct db_txn *txn, uint64_t account, uint64_t mailbox,
+    const struct uidset *uids, struct store_message *out, size_t max, size_t *n, struct err *err);
 /* uids NULL: all with \Deleted; only_deleted: of uids, those with \Deleted (UID EXPUNGE). */
 int store_expunge(struct db_txn *txn, uint64_t account, uint64_t mailbox, const struct uidset *uids,
     bool only_deleted, struct uidset *gone, uint64_t *modseq, struct err *err);
