@@ -109,6 +109,8 @@ static void load_run(struct db_job *job, struct db_txn *txn)
 	struct mbox *m = container_of(job, struct mbox, job);
 	struct store_mailbox mb;
 
+	/* Not db_env_last_txn, which may be ahead of what this transaction sees. */
+	m->job_txn = db_txn_id(txn);
 	if (store_mailbox_get(txn, m->account, m->id, &mb, &job->err) < 0)
 		return;
 	/* latest changes only when this job is done. */
@@ -174,8 +176,6 @@ static void mbox_load(struct mbox *m)
 {
 	m->is_loading = true;
 	m->is_dirty = false;
-	/* Before the job's transaction begins: what it sees is this, or newer. */
-	m->job_txn = db_env_last_txn(store_env(m->server->store));
 	m->job = (struct db_job){.run = load_run, .done = load_done};
 	store_read(m->server->store, &m->job);
 }

@@ -46,8 +46,10 @@ struct db_options {
  * reader slots. A new file and its folder are flushed before this returns.
  */
 int db_env_open(const struct db_options *opt, struct db_env **out, struct err *err);
-void db_env_close(struct db_env *env);        /* writer and readers must have been freed */
-uint64_t db_env_last_txn(struct db_env *env); /* any thread; cheap */
+void db_env_close(struct db_env *env); /* writer and readers must have been freed */
+/* The last one committed: at least those whose commit has returned here, maybe one that is just
+ * being flushed and that readers do not see yet. Any thread; cheap. */
+uint64_t db_env_last_txn(struct db_env *env);
 /* How many of those were committed by other processes (up to a constant): it changes when they
  * write. False if this process is committing just now, the number may be one off then. */
 bool db_env_foreign(struct db_env *env, uint64_t *count);
@@ -63,6 +65,8 @@ int db_write_begin(struct db_env *env, struct db_txn **out, struct err *err); /*
 int db_commit(struct db_txn *txn, struct err *err); /* durable when 0; frees txn either way */
 void db_abort(struct db_txn *txn);                  /* also ends a read; NULL is fine */
 struct db_env *db_txn_env(struct db_txn *txn);
+/* Of a read transaction: it sees all commits up to this one, and none behind it. */
+uint64_t db_txn_id(const struct db_txn *txn);
 /* What a commit will announce through on_commit; dropped when the operation fails. */
 void db_note(struct db_txn *txn, const void *note);
 

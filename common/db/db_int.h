@@ -42,6 +42,7 @@ struct db_txn {
 	size_t note_count;
 };
 
+void db_env_saw_txn(struct db_env *env, uint64_t id);
 /* Sets err from an LMDB return code; returns -1. */
 int db_err_rc(struct err *err, int rc, const char *what);
 /* Puts a child transaction under a write transaction; ends with db_commit or db_abort. */

@@ -271,6 +271,15 @@ int db_env_check_readers(struct db_env *env, int *dead)
 	return mdb_reader_check(env->mdb, dead) == 0 ? 0 : -1;
 }
 
+/* The number only grows, whoever looked when. */
+void db_env_saw_txn(struct db_env *env, uint64_t id)
+{
+	uint64_t seen = atomic_load(&env->last_txn);
+
+	while (seen < id && !atomic_compare_exchange_weak(&env->last_txn, &seen, id))
+		;
+}
+
 uint64_t db_env_last_txn(struct db_env *env)
 {
 	MDB_envinfo info;
@@ -279,7 +288,7 @@ uint64_t db_env_last_txn(struct db_env *env)
 	 * the answer of before will do: the loop asks, and must not wait. */
 	if (pthread_rwlock_tryrdlock(&env->map_lock) == 0) {
 		if (mdb_env_info(env->mdb, &info) == 0)
-			atomic_store(&env->last_txn, info.me_last_txnid);
+			db_env_saw_txn(env, info.me_last_txnid);
 		pthread_rwlock_unlock(&env->map_lock);
 	}
 	return atomic_load(&env->last_txn);

@@ -111,11 +111,14 @@ static int commit_child(struct db_txn *txn, struct err *err)
 static int commit_root(struct db_txn *txn, int *rc, struct err *err)
 {
 	struct db_env *env = txn->env;
+	uint64_t id = mdb_txn_id(txn->mdb);
 
 	atomic_store(&env->is_committing, true);
 	*rc = mdb_txn_commit(txn->mdb);
-	if (*rc == 0 && txn->has_written)
+	if (*rc == 0 && txn->has_written) {
 		atomic_fetch_add(&env->own_commits, 1);
+		db_env_saw_txn(env, id);
+	}
 	atomic_store(&env->is_committing, false);
 	pthread_rwlock_unlock(&env->map_lock);
 	if (*rc == 0 && env->on_commit && txn->note_count)
@@ -126,6 +129,11 @@ static int commit_root(struct db_txn *txn, int *rc, struct err *err)
 	if (!commit_may_go_on(*rc))
 		atomic_store(&env->has_failed, true);
 	return db_err_rc(err, *rc, "committing");
+}
+
+uint64_t db_txn_id(const struct db_txn *txn)
+{
+	return mdb_txn_id(txn->mdb);
 }
 
 int db_commit_rc(struct db_txn *txn, int *rc, struct err *err)

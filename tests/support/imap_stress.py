@@ -73,6 +73,7 @@ class Session:
         self.rng = rng
         self.kind = kind  # "plain", "condstore", "qresync"
         self.log = []
+        self.name = None
         self.saved = {}   # name -> (validity, modseq, {uid: (flags, modseq)})
         self.connect()
 
@@ -85,6 +86,7 @@ class Session:
         self.forget()
 
     def forget(self):
+        self.left = self.name
         self.name = self.validity = None
         self.view = []    # UIDs by number; None: not asked yet
         self.cache = {}   # UID -> (flags, modseq)
@@ -103,8 +105,9 @@ class Session:
     def take(self, tag, word, silent=None):
         try:
             answer = self.client.finish(tag)
-        except EOFError as e:
-            if b"BYE" in e.args[0]:
+        except (EOFError, ConnectionError) as e:
+            # A session whose mailbox was deleted is told so, then cut off.
+            if self.name in VOLATILE or self.name is None and self.left in VOLATILE:
                 raise Gone from e
             raise
         self.model.commands += 1
@@ -163,7 +166,8 @@ class Session:
             now = int(items["UID"])
             assert uid in (None, now), (number, uid, now)
             self.view[number - 1] = uid = now
-        assert uid is not None, (number, items)
+        if uid is None:
+            return  # counted, not asked about yet
         flags, modseq = self.cache.get(uid, (None, 0))
         if "MODSEQ" in items:
             assert int(items["MODSEQ"][0]) >= modseq, (uid, modseq, items)
@@ -186,11 +190,10 @@ class Session:
 
     def settle(self):
         """Asks about messages that were only counted."""
-        unknown = [n for n, uid in enumerate(self.view, 1) if uid is None]
-        if unknown:
-            modseq = "" if self.kind == "plain" else " MODSEQ"
-            self.ok(f"FETCH {unknown[0]}:{unknown[-1]} (UID FLAGS{modseq})")
-        assert None not in self.view
+        modseq = "" if self.kind == "plain" else " MODSEQ"
+        while None in self.view:
+            first = self.view.index(None) + 1
+            self.ok(f"FETCH {first}:{len(self.view)} (UID FLAGS{modseq})")
         assert self.view == sorted(set(self.view)), self.view
 
     # --- choosing ---------------------------------------------------------------------------------
@@ -238,7 +241,9 @@ class Session:
             # Only what the server called complete may be resumed from.
             modseq = max([m for _, m in self.cache.values()] + [self.highest])
             self.saved[self.name] = (self.validity, modseq, dict(self.cache))
-            self.ok(self.rng.choice(["UNSELECT", "NOOP"]))
+            if self.rng.random() < 0.5:
+                self.ok("UNSELECT")
+                self.forget()
             return
         if not self.saved:
             return
@@ -383,7 +388,8 @@ class Session:
         self.log.append(parts[0])
         answer = self.take(self.client.start(tuple(parts)), "APPEND")
         if answer.status != "OK":
-            assert name in VOLATILE and b"[TRYCREATE]" in answer.text, answer
+            assert name in VOLATILE and re.match(rb"\[(TRYCREATE|CANNOT)\]", answer.text), answer
+            self.settle()
             return
         found = re.match(rb"\[APPENDUID (\d+) ([\d:,]+)\]", answer.text)
         uids = uid_list(found.group(2))
@@ -409,7 +415,7 @@ class Session:
             return
         if answer.status != "OK":
             assert b"EXPUNGEISSUED" in answer.text or (
-                target in VOLATILE and b"[TRYCREATE]" in answer.text), answer
+                target in VOLATILE and re.match(rb"\[(TRYCREATE|CANNOT)\]", answer.text)), answer
             self.settle()
             return
         texts = [answer.text] + [x[3:] for x in answer.untagged if x.startswith(b"OK [COPYUID")]
@@ -522,6 +528,7 @@ class Session:
             what(self)
         except Gone:
             assert self.name not in STABLE, self.name
+            self.log.append("--- the mailbox was deleted")
             self.client.close()
             self.connect()
 
