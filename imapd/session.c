@@ -201,6 +201,7 @@ void finish_err(struct session *s, const struct err *err)
 	const char *code = code_of(err->code);
 	char text[sizeof(err->text)];
 	size_t n = strlen(err->text);
+	struct strbuf b;
 
 	if (!code) {
 		log_error("imap-failed", LOG_STR("session", s->id), LOG_U64("account", s->account),
@@ -215,7 +216,15 @@ void finish_err(struct session *s, const struct err *err)
 
 		text[i] = c == 0 || (c >= 0x20 && c < 0x7f) ? (char)c : '?';
 	}
-	finish(s, "NO [%s] %s", code, text);
+	if (err->code != ERR_NOT_FOUND || !s->view) {
+		finish(s, "NO [%s] %s", code, text);
+		return;
+	}
+	/* Maybe it is the selected mailbox that has gone. */
+	strbuf_init(&b, 512);
+	strbuf_addf(&b, "NO [%s] %s", code, text);
+	finish_refresh(s, false, b.p);
+	strbuf_clear(&b);
 }
 
 static void finish_told(struct session *s)

@@ -82,12 +82,16 @@ int mailbox_row_put(
 int mailbox_row_get(
     struct db_txn *txn, uint64_t account, uint64_t id, struct mailbox_row *row, struct err *err)
 {
+	struct err why = ERR_INIT;
 	struct db_key k;
 	struct span val;
 
 	mailbox_key(&k, account, id);
-	if (db_get(txn, db_key_span(&k), &val, err) < 0)
-		return err_wrap(err, "mailbox %llu", (unsigned long long)id);
+	if (db_get(txn, db_key_span(&k), &val, &why) < 0)
+		return why.code == ERR_NOT_FOUND
+			   ? err_set(err, ERR_NOT_FOUND, "the mailbox has been deleted")
+			   : err_set(err, why.code, "mailbox %llu: %s", (unsigned long long)id,
+				 why.text);
 	return mailbox_row_decode(val, id, row) ? 0 : store_corrupt(err, account, "a mailbox row");
 }
 

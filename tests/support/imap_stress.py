@@ -37,7 +37,8 @@ class Model:
     def __init__(self):
         self.lock = threading.Lock()
         self.tokens = {}     # message -> token
-        self.removable = set()  # messages that somebody tried to remove
+        self.deleted = set()  # messages that may carry \\Deleted
+        self.leaving = set()  # messages that somebody tried to move
         self.gone = set()    # messages that somebody was told to be gone
         self.moved = set()
         self.doomed = set()  # UIDVALIDITYs of mailboxes that somebody tried to delete
@@ -121,6 +122,8 @@ class Session:
 
     def ok(self, command, word=None, silent=None):
         answer = self.run(command, word, silent)
+        if b"[NONEXISTENT]" in answer.text and self.name in VOLATILE:
+            raise Gone
         assert answer.status == "OK", (command, answer)
         return answer
 
@@ -134,8 +137,6 @@ class Session:
             return
         with self.model.lock:
             self.model.gone.add(self.message(uid))
-            assert (self.message(uid) in self.model.removable or
-                    self.validity in self.model.doomed), f"{self.message(uid)} went by itself"
 
     def told(self, line, word, silent):
         first, _, rest = line.partition(b" ")
@@ -254,13 +255,14 @@ class Session:
         if self.name:
             self.ok("UNSELECT")
         self.forget()
-        self.cache, self.validity = cache, validity
+        self.cache, self.validity = dict(cache), validity
         # Numbers are not known before the FETCH of what changed: it carries UIDs.
         answer = self.ok(f"SELECT {name} (QRESYNC ({validity} {modseq}{known}))")
         self.name = name
         self.note_codes(answer)
         assert self.validity == validity
         resumed = dict(self.cache)
+        self.cache = dict(cache)
         self.view = [None] * len(self.view)
         fresh = self.ok("UID FETCH 1:* (FLAGS MODSEQ)", "UID")
         lines = [x for x in fresh.untagged if b" FETCH " in x]
@@ -359,7 +361,7 @@ class Session:
             return
         uids = self.some_uids()
         with self.model.lock:
-            self.model.removable.update(self.message(u) for u in uids)
+            self.model.deleted.update(self.message(u) for u in uids)
         answer = self.run(f"UID STORE {self.as_set(uids, True)} +FLAGS (\\Deleted)", "UID")
         if self.is_read_only(answer):
             return
@@ -408,7 +410,7 @@ class Session:
         validity = self.validity
         if verb == "MOVE":
             with self.model.lock:
-                self.model.removable.update(self.message(u) for u in uids)
+                self.model.leaving.update(self.message(u) for u in uids)
         answer = self.run(f"{'UID ' if is_uid else ''}{verb} {self.as_set(uids, is_uid)} {target}",
                           verb)
         if self.is_read_only(answer):
@@ -431,6 +433,8 @@ class Session:
         for old, new in zip(source, copies):
             with self.model.lock:
                 token = self.model.tokens.get((validity, old))
+                if (validity, old) in self.model.deleted:
+                    self.model.deleted.add((target, new))
                 if verb == "MOVE":
                     assert (validity, old) not in self.model.moved, f"{old} was moved twice"
                     self.model.moved.add((validity, old))
@@ -582,8 +586,9 @@ def check_end(model, appliance, address):
             if b"0 EXISTS" not in answer.untagged else {}
         made = {uid for v, uid in model.tokens if v == validity}
         gone = {uid for v, uid in model.gone if v == validity}
-        removable = {uid for v, uid in model.removable if v == validity}
+        removable = {uid for v, uid in model.deleted | model.leaving if v == validity}
         assert not set(here) - made, f"{name}: {set(here) - made} came from nowhere"
+        assert not gone - removable, f"{name}: {gone - removable} went by themselves"
         assert not set(here) & gone, f"{name}: {set(here) & gone} had gone"
         assert not made - set(here) - removable, f"{name}: {made - set(here) - removable} lost"
         for uid, values in here.items():
