@@ -243,7 +243,7 @@ START_TEST(the_gc_takes_it)
 	size_t objects;
 
 	for (int i = 0; i < 5; i++) {
-		char name[8];
+		char name[16];
 
 		snprintf(name, sizeof(name), "m%d", i);
 		ck_ok(store_mailbox_create(txn, A, span_of(name), 0, &mb, &err));
