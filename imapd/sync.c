@@ -167,10 +167,10 @@ static bool tell_message(struct session *s, const struct store_message *old, siz
 	bool is_own = s->expected.is_set && uidset_has(&s->expected.uids, now->uid);
 	bool with_flags = has_changed;
 
-	if (is_own && !s->expected.is_silent)
-		with_flags = true;
-	else if (is_own && is_as_expected(s, old, now))
-		with_flags = false;
+	/* After a silent change the client knows what it made of old: also that nothing changed may
+	 * be news, if somebody took it back. */
+	if (is_own)
+		with_flags = !s->expected.is_silent || !is_as_expected(s, old, now);
 	if (!with_flags && !(s->has_condstore && now->modseq != old->modseq))
 		return false;
 	write_fetch(s, s->telling.to, i, with_flags);
