@@ -249,11 +249,12 @@ static void forward_undelete(struct call *call)
 {
 	static const char *const name = "imapd-worker";
 	const struct account *acc = arg_account(call, 0);
-	struct ipc_admin what = call->cmd;
+	struct ipc_admin what;
 	char number[24];
 
 	if (!acc)
 		return;
+	what = call->cmd;
 	snprintf(number, sizeof(number), "%llu", (unsigned long long)acc->number);
 	what.words[2] = span_of(number);
 	start(call, &name, 1, &what, VERB_MS, false);
