@@ -530,8 +530,3 @@ void cmd_fetch(struct session *s, struct parser *p)
 		session_enable_condstore(s);
 	start(f, &seq);
 }
-
-void cmd_uid_fetch(struct session *s, struct parser *p)
-{
-	cmd_fetch(s, p);
-}

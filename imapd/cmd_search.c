@@ -4,17 +4,10 @@
 
 #define PIECE (16 * 1024)
 
-#define RETURN_MIN 1u
-#define RETURN_MAX 2u
-#define RETURN_ALL 4u
-#define RETURN_COUNT 8u
-#define RETURN_SAVE 16u /* RFC 5182 */
-
 struct search {
 	struct searching x;
-	bool is_extended;
-	unsigned returns; /* RETURN_* */
-	size_t at;        /* the next message to tell */
+	struct search_returns returns;
+	size_t at; /* the next message to tell */
 };
 
 static uint32_t number_of(const struct search *c, size_t index)
@@ -30,14 +23,6 @@ static void end(struct search *c)
 
 	task_free(&c->x.task);
 	finish_sync(s, is_uid, text);
-}
-
-static void write_modseq(struct search *c, struct strbuf *b)
-{
-	if (!c->x.program.has_modseq || c->x.count == 0)
-		return;
-	strbuf_addf(
-	    b, c->is_extended ? " MODSEQ %llu" : " (MODSEQ %llu)", (unsigned long long)c->x.modseq);
 }
 
 static bool next_hit(struct search *c)
@@ -78,11 +63,11 @@ static void write_set(struct search *c, struct strbuf *b)
 static void tell_more(struct session *s)
 {
 	struct search *c = container_of(s->task, struct search, x.task);
-	bool is_set = c->is_extended && (c->returns & RETURN_ALL);
+	bool is_set = c->returns.is_extended && (c->returns.what & RETURN_ALL);
 	struct strbuf b;
 
 	strbuf_init(&b, PIECE + 64);
-	while ((is_set || !c->is_extended) && next_hit(c)) {
+	while ((is_set || !c->returns.is_extended) && next_hit(c)) {
 		strbuf_reset(&b);
 		if (is_set)
 			write_set(c, &b);
@@ -95,96 +80,30 @@ static void tell_more(struct session *s)
 		}
 	}
 	strbuf_reset(&b);
-	write_modseq(c, &b);
+	search_write_modseq(&c->x, c->returns.is_extended, &b);
 	strbuf_add(&b, SPAN("\r\n"));
 	conn_write(s->conn, strbuf_span(&b));
 	strbuf_clear(&b);
 	end(c);
 }
 
-/* "$" becomes what was found; with MIN or MAX and nothing more, only that (RFC 5182 2.4). */
-static void save(struct search *c)
-{
-	struct uidset *saved = &c->x.task.session->view->saved;
-	const struct store_message *m = c->x.snap->messages;
-	bool is_all =
-	    (c->returns & (RETURN_ALL | RETURN_COUNT)) || !(c->returns & (RETURN_MIN | RETURN_MAX));
-
-	uidset_clear(saved);
-	if (c->x.failed || c->x.count == 0)
-		return;
-	if (!is_all && (c->returns & RETURN_MIN))
-		uidset_add(saved, m[c->x.first].uid);
-	if (!is_all && (c->returns & RETURN_MAX))
-		uidset_add(saved, m[c->x.last].uid);
-	for (size_t i = c->x.first; is_all && i <= c->x.last; i++)
-		if (searching_is_hit(&c->x, i))
-			uidset_add(saved, m[i].uid);
-}
-
 static void found(struct searching *x)
 {
 	struct search *c = container_of(x, struct search, x);
 	struct session *s = x->task.session;
-	struct strbuf b;
 
-	if (c->returns & RETURN_SAVE)
-		save(c);
-	if (c->returns == RETURN_SAVE) {
+	if (c->returns.what & RETURN_SAVE)
+		search_save(x, &c->returns, x->first, x->last);
+	if (c->returns.what == RETURN_SAVE) {
 		end(c);
 		return;
 	}
-	if (!c->is_extended) {
+	if (c->returns.is_extended)
+		search_tell_extended(x, &c->returns, x->count ? number_of(c, x->first) : 0,
+		    x->count ? number_of(c, x->last) : 0);
+	else
 		conn_write(s->conn, SPAN("* SEARCH"));
-		tell_more(s);
-		return;
-	}
-	strbuf_init(&b, 1024);
-	strbuf_addf(&b, "* ESEARCH (TAG \"%s\")", s->tag);
-	if (s->is_uid)
-		strbuf_add(&b, SPAN(" UID"));
-	if ((c->returns & RETURN_MIN) && x->count > 0)
-		strbuf_addf(&b, " MIN %u", number_of(c, x->first));
-	if ((c->returns & RETURN_MAX) && x->count > 0)
-		strbuf_addf(&b, " MAX %u", number_of(c, x->last));
-	if (c->returns & RETURN_COUNT)
-		strbuf_addf(&b, " COUNT %zu", x->count);
-	conn_write(s->conn, strbuf_span(&b));
-	strbuf_clear(&b);
 	tell_more(s);
-}
-
-/* "RETURN (MIN MAX) " */
-static bool parse_return(struct parser *p, struct search *c)
-{
-	static const struct {
-		struct span name;
-		unsigned bit;
-	} options[] = {{SPAN_INIT("MIN"), RETURN_MIN}, {SPAN_INIT("MAX"), RETURN_MAX},
-	    {SPAN_INIT("ALL"), RETURN_ALL}, {SPAN_INIT("COUNT"), RETURN_COUNT},
-	    {SPAN_INIT("SAVE"), RETURN_SAVE}};
-	struct span word;
-
-	if (!span_take_iword(&p->in, SPAN("RETURN (")))
-		return true;
-	c->is_extended = true;
-	if (parse_chr(p, ')')) {
-		c->returns = RETURN_ALL;
-		return parse_sp(p);
-	}
-	do {
-		unsigned bit = 0;
-
-		if (!parse_atom(p, &word))
-			return false;
-		for (size_t i = 0; i < ARRAY_LEN(options); i++)
-			if (span_ieq(word, options[i].name))
-				bit = options[i].bit;
-		if (!bit)
-			return false;
-		c->returns |= bit;
-	} while (parse_sp(p));
-	return parse_chr(p, ')') && parse_sp(p);
 }
 
 void cmd_search(struct session *s, struct parser *p)
@@ -192,16 +111,11 @@ void cmd_search(struct session *s, struct parser *p)
 	struct search *c = searching_new(s, sizeof(*c));
 
 	c->x.found = found;
-	if (!parse_return(p, c)) {
+	if (!search_parse_returns(p, &c->returns)) {
 		task_free(&c->x.task);
 		finish_bad(s, "Unknown RETURN option");
 		return;
 	}
-	c->x.saves = c->returns & RETURN_SAVE;
+	c->x.saves = c->returns.what & RETURN_SAVE;
 	searching_start(&c->x, p, (struct span){NULL, 0});
-}
-
-void cmd_uid_search(struct session *s, struct parser *p)
-{
-	cmd_search(s, p);
 }

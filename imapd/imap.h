@@ -26,6 +26,7 @@
 
 struct session;
 struct task;
+struct facts;
 
 /* The worker: what all sessions share. */
 struct imapd {
@@ -55,6 +56,7 @@ struct mbox {
 	struct err err; /* why the last load failed */
 	struct db_op claim;
 	bool is_loading, is_dirty, is_gone, is_claiming;
+	struct facts *facts; /* of SORT and THREAD (facts.h); or NULL */
 };
 
 /* Somebody who waits for the mailbox as it is now. */
@@ -333,7 +335,6 @@ void cmd_check(struct session *s, struct parser *p);
 void cmd_expunge(struct session *s, struct parser *p);
 void cmd_uid_expunge(struct session *s, struct parser *p);
 void cmd_fetch(struct session *s, struct parser *p);
-void cmd_uid_fetch(struct session *s, struct parser *p);
 void cmd_store(struct session *s, struct parser *p);
 void cmd_uid_store(struct session *s, struct parser *p);
 void cmd_copy(struct session *s, struct parser *p);
@@ -341,7 +342,8 @@ void cmd_uid_copy(struct session *s, struct parser *p);
 void cmd_move(struct session *s, struct parser *p);
 void cmd_uid_move(struct session *s, struct parser *p);
 void cmd_search(struct session *s, struct parser *p);
-void cmd_uid_search(struct session *s, struct parser *p);
+void cmd_sort(struct session *s, struct parser *p);
+void cmd_thread(struct session *s, struct parser *p);
 void cmd_idle(struct session *s, struct parser *p);
 
 #endif

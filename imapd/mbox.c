@@ -6,7 +6,7 @@
 #include "common/base/hash.h"
 #include "common/base/mem.h"
 #include "common/log/log.h"
-#include "imapd/imap.h"
+#include "imapd/facts.h"
 
 struct mbox_key {
 	uint64_t account, id;
@@ -42,6 +42,7 @@ struct mbox *mbox_get(struct imapd *p, uint64_t account, uint64_t id)
 static void mbox_free(struct mbox *m)
 {
 	store_snapshot_unref(m->latest);
+	facts_free(m->facts);
 	mem_free(m);
 }
 

@@ -145,6 +145,28 @@ void *searching_new(struct session *s, size_t size);
 /* Parses the rest of the command and searches; if that fails, it answers and frees the task. */
 void searching_start(struct searching *x, struct parser *p, struct span charset);
 bool searching_is_hit(const struct searching *x, size_t index);
+
+/* --- RETURN (RFC 4731, 5182, 5267) --------------------------------------------------------------
+ */
+#define RETURN_MIN 1u
+#define RETURN_MAX 2u
+#define RETURN_ALL 4u
+#define RETURN_COUNT 8u
+#define RETURN_SAVE 16u
+
+struct search_returns {
+	bool is_extended; /* there was a RETURN */
+	unsigned what;
+};
+/* "RETURN (MIN MAX) " or nothing. */
+bool search_parse_returns(struct parser *p, struct search_returns *r);
+/* "* ESEARCH (TAG ...) ..." up to COUNT; first and last are numbers as they are told. */
+void search_tell_extended(
+    struct searching *x, const struct search_returns *r, uint32_t first, uint32_t last);
+void search_write_modseq(const struct searching *x, bool is_extended, struct strbuf *b);
+/* "$" becomes what was found; with MIN or MAX and nothing more only those, indexes of messages. */
+void search_save(struct searching *x, const struct search_returns *r, size_t first, size_t last);
+
 /* "NO ..." if messages could not be read, else ok. */
 const char *searching_result(const struct searching *x, const char *ok);
 
