@@ -182,8 +182,8 @@ class Session:
             flags = frozenset(x.decode() for x in items["FLAGS"]) - {"\\Recent"}
             if "MODSEQ" in items:
                 self.model.has_flags(self.message(uid), modseq, flags)
-        elif silent and flags is not None:
-            flags = silent(flags)
+        elif silent and uid in silent[1] and flags is not None:
+            flags = silent[0](flags)
         self.cache[uid] = (flags, modseq)
         for name, value in items.items():
             if name.startswith("BODY["):
@@ -357,7 +357,7 @@ class Session:
         answer = self.run(
             f"{'UID ' if is_uid else ''}STORE {self.as_set(uids, is_uid)}{since} "
             f"{mode}FLAGS{'.SILENT' if quiet else ''} ({' '.join(sorted(flags))})",
-            "UID" if is_uid else "STORE", silent if quiet else None)
+            "UID" if is_uid else "STORE", (silent, set(uids)) if quiet else None)
         if self.is_read_only(answer):
             return
         assert answer.status in ("OK", "NO"), answer
@@ -393,7 +393,8 @@ class Session:
             self.ok(f"UID EXPUNGE {self.as_set(uids, True)}", "UID")
             for uid in set(uids) & set(self.view):
                 # Only if somebody took the mark away in between: then its flags were told.
-                assert self.cache[uid] != before.get(uid), (uid, self.cache[uid])
+                assert "\\Deleted" not in before[uid][0] or self.cache[uid] != before[uid], (
+                    uid, self.cache[uid])
         elif what == "CLOSE":
             assert not self.ok("CLOSE").untagged
             self.forget()
