@@ -218,6 +218,33 @@ int store_mailbox_list(struct db_txn *txn, uint64_t account, struct store_mailbo
 	return 0;
 }
 
+/* --- limits ------------------------------------------------------------------------------------
+ */
+/* Numbers are never used again: an account that has not had as many mailboxes need not be counted.
+ */
+static int check_room(struct db_txn *txn, uint64_t account, const struct account_row *a,
+    enum store_kind kind, const char *what, struct err *err)
+{
+	struct db_cursor c;
+	struct db_key k;
+	size_t n = 0;
+	int rc;
+
+	if (a->next_mailbox <= STORE_MAILBOXES_MAX)
+		return 0;
+	store_key(&k, account, kind);
+	if (db_cursor_open(txn, &c, db_key_span(&k), err) < 0)
+		return -1;
+	for (rc = db_first(&c, err); rc == 1 && n < STORE_MAILBOXES_MAX; rc = db_next(&c, err))
+		n++;
+	db_cursor_close(&c);
+	if (rc < 0)
+		return -1;
+	if (n < STORE_MAILBOXES_MAX)
+		return 0;
+	return err_set(err, ERR_LIMIT, "an account has at most %d %s", STORE_MAILBOXES_MAX, what);
+}
+
 /* --- creating and deleting -------------------------------------------------------------------- */
 int mailbox_add(struct db_txn *txn, uint64_t account, struct account_row *a, struct span name,
     uint32_t special_use, uint64_t *id, struct err *err)
@@ -289,7 +316,8 @@ int store_mailbox_create(struct db_txn *txn, uint64_t account, struct span name,
 	if (store_name_check(name, norm, err) < 0 || account_get(txn, account, &a, err) < 0)
 		return -1;
 	name = span_of(norm);
-	if (create_make_room(txn, account, name, err) < 0 ||
+	if (check_room(txn, account, &a, KIND_NAME, "mailboxes", err) < 0 ||
+	    create_make_room(txn, account, name, err) < 0 ||
 	    mailbox_add_parents(txn, account, &a, name, err) < 0 ||
 	    mailbox_add(txn, account, &a, name, special_use, &id, err) < 0 ||
 	    account_put(txn, account, &a, err) < 0)
@@ -349,6 +377,7 @@ int store_mailbox_subscribe(
 {
 	static const unsigned char row[1] = {ROW_VERSION};
 	char norm[STORE_NAME_MAX + 1];
+	struct account_row a;
 	struct db_key k;
 	int is_on;
 
@@ -357,6 +386,9 @@ int store_mailbox_subscribe(
 	is_on = row_exists(txn, account, KIND_SUBSCRIPTION, span_of(norm), err);
 	if (is_on < 0 || is_on == on)
 		return is_on < 0 ? -1 : 0;
+	if (on && (account_get(txn, account, &a, err) < 0 ||
+		      check_room(txn, account, &a, KIND_SUBSCRIPTION, "subscriptions", err) < 0))
+		return -1;
 	name_key(&k, account, KIND_SUBSCRIPTION, span_of(norm));
 	store_note(txn, account, 0, 0);
 	return on ? db_put(txn, db_key_span(&k), span_make(row, sizeof(row)), err)

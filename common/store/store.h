@@ -20,7 +20,8 @@
 #include "common/store/uidset.h"
 
 #define STORE_NAME_MAX 400
-#define STORE_KEYWORDS_MAX 64 /* different keywords in one mailbox */
+#define STORE_MAILBOXES_MAX 10000 /* and as many subscriptions */
+#define STORE_KEYWORDS_MAX 64     /* different keywords in one mailbox */
 #define STORE_KEYWORD_LEN_MAX 64
 
 /* --- the store of a daemon ------------------------------------------------------------------- */
@@ -123,7 +124,7 @@ int store_mailbox_get(
 /* In name order (INBOX where its name sorts); *list is mem_free'd by the caller. */
 int store_mailbox_list(struct db_txn *txn, uint64_t account, struct store_mailbox **list,
     size_t *count, struct err *err);
-/* Missing parents are created too. */
+/* Missing parents are created too. ERR_LIMIT: there are STORE_MAILBOXES_MAX. */
 int store_mailbox_create(struct db_txn *txn, uint64_t account, struct span name,
     uint32_t special_use, struct store_mailbox *mb, struct err *err);
 /* With children it becomes \Noselect and loses its messages (RFC 3501 6.3.4); \Noselect with

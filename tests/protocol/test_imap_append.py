@@ -1,6 +1,7 @@
 """APPEND, MULTIAPPEND, literal8 and REPLACE: bytes in, bytes out, all or nothing."""
 import os
 import re
+import threading
 
 import pytest
 
@@ -181,6 +182,39 @@ def test_a_client_that_goes_away(imap_account):
     other = imap_account.open()
     other.append("INBOX", MESSAGE)
     assert status(other, "INBOX", "MESSAGES") == {"MESSAGES": 1}
+
+
+def test_acknowledged_is_on_disk(make_appliance):
+    """Everything is killed in the middle: what had its OK is there, whole, and in order."""
+    a = make_appliance(accounts=("alice",))
+    told = []
+
+    def append(n):
+        try:
+            with Imap(a.connect("imaps")) as c:
+                c.login("alice@example.test", PASSWORD)
+                for i in range(10000):
+                    body = b"Subject: %d.%d\r\n\r\n" % (n, i) + b"%d" % i * (100 * n)
+                    told.append((code(c.append("INBOX", body))[1], body))
+        except (OSError, EOFError):
+            pass
+
+    threads = [threading.Thread(target=append, args=(n,)) for n in (1, 30, 1000)]
+    for thread in threads:
+        thread.start()
+    a.wait_for(lambda: len(told) > 60)
+    a.kill_all()
+    for thread in threads:
+        thread.join()
+    a.start()
+    with Imap(a.connect("imaps")) as c:
+        c.login("alice@example.test", PASSWORD)
+        c.ok("SELECT INBOX")
+        got = {v["UID"].decode(): v["BODY[]"]
+               for v in c.fetch("1:*", "(UID BODY.PEEK[])").values()}
+        assert len(got) >= len(told)
+        for uid, body in told:
+            assert got[uid] == body
 
 
 def test_large_message_while_others_work(imap_account):
