@@ -164,6 +164,12 @@ TSAN_TESTS := event log blob db db_rules intake ipc store_async store_mail store
 tsan:
 	$(MAKE) BUILD=build/tsan SAN=thread UNIT="$(TSAN_TESTS:%=build/tsan/tests/test_%)" check-unit
 
+# --- figures: a large mailbox here and in Debian's Dovecot; BENCH="--messages 20000 ..." ---------
+.PHONY: bench-imap
+bench-imap: all
+	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_imap.py $(BENCH)
+	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_imap_write.py $(BENCH)
+
 # --- checks of the source ----------------------------------------------------------------------
 SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 PRODUCT_C = $(shell find common smtpd imapd pop3d webadmin -name '*.c' 2>/dev/null)
