@@ -255,32 +255,6 @@ START_TEST(subscriptions)
 }
 END_TEST
 
-START_TEST(mailboxes_and_subscriptions_are_bounded)
-{
-	struct store_mailbox mb, *list;
-	char name[32];
-	size_t count;
-
-	for (int i = 6; i < STORE_MAILBOXES_MAX; i++) {
-		snprintf(name, sizeof(name), "m%d", i);
-		create(name);
-		ck_ok(store_mailbox_subscribe(txn, A, span_of(name), true, &err));
-	}
-	ck_fails(store_mailbox_create(txn, A, SPAN("more"), 0, &mb, &err), ERR_LIMIT);
-	ck_ok(store_mailbox_list(txn, A, &list, &count, &err));
-	mem_free(list);
-	ck_assert_uint_eq(count, STORE_MAILBOXES_MAX);
-	/* A subscription outlives its mailbox. */
-	ck_ok(store_mailbox_delete(txn, A, SPAN("m6"), &err));
-	create("more");
-	ck_fails(store_mailbox_subscribe(txn, A, SPAN("more"), true, &err), ERR_LIMIT);
-	ck_ok(store_mailbox_subscribe(txn, A, SPAN("m6"), false, &err));
-	ck_ok(store_mailbox_subscribe(txn, A, SPAN("more"), true, &err));
-	ck_fails(store_mailbox_create(txn, A, SPAN("again"), 0, &mb, &err), ERR_LIMIT);
-	ck_ok(store_mailbox_rename(txn, A, SPAN("more"), SPAN("again"), &err));
-}
-END_TEST
-
 START_TEST(append_and_snapshot)
 {
 	struct span keywords[] = {SPAN("$Forwarded"), SPAN("mine")};
@@ -784,7 +758,6 @@ int main(void)
 	tcase_add_test(tc, rename_too_long_below);
 	tcase_add_test(tc, rename_inbox_gives_its_messages_away);
 	tcase_add_test(tc, subscriptions);
-	tcase_add_test(tc, mailboxes_and_subscriptions_are_bounded);
 	tcase_add_test(tc, append_and_snapshot);
 	tcase_add_test(tc, dates_and_sizes_survive);
 	tcase_add_test(tc, quota);
