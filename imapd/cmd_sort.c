@@ -56,7 +56,8 @@ static uint64_t number_of(const struct sort *c, const struct sort_row *r, int wh
 	case KEY_ARRIVAL:
 		return (uint64_t)m->internaldate ^ 1ULL << 63;
 	case KEY_SENT:
-		return (uint64_t)c->facts->sent[r->row] ^ 1ULL << 63;
+		/* Whoever sorts by it has the facts. */
+		return c->facts ? (uint64_t)c->facts->sent[r->row] ^ 1ULL << 63 : 0;
 	default:
 		return m->size;
 	}

@@ -90,7 +90,7 @@ static int write_fields(
 
 int fetch_section(struct fetch_writer *w, const struct fetch_item *it, struct err *err)
 {
-	struct span header;
+	struct span header = {NULL, 0};
 	bool is_there;
 	uint64_t at, n;
 	int rc;

@@ -311,7 +311,7 @@ static bool take_key(struct parsing *x, bool *is_open)
 	if (span_take_iword(&p->in, SPAN("NOT ")))
 		return open_group(x, SEARCH_NOT, 1);
 	*is_open = false;
-	if (p->in.n > 0 && (ascii_is_digit(p->in.p[0]) || memchr("*$", p->in.p[0], 2))) {
+	if (p->in.n > 0 && (ascii_is_digit(p->in.p[0]) || p->in.p[0] == '*' || p->in.p[0] == '$')) {
 		k = add_key(x, SEARCH_NUMBERS);
 		return k && take_set(x, k);
 	}

@@ -18,8 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 
 from appliance import PASSWORD, Appliance  # noqa: E402
-from dovecot import PASSWORD as PEER_PASSWORD  # noqa: E402
-from dovecot import USER, Dovecot  # noqa: E402
+from dovecot import PEER_PASSWORD, PEER_USER, Dovecot  # noqa: E402
 from imap import Imap  # noqa: E402
 
 WORDS = ("time year people way day man thing woman life child world school state family student "
@@ -217,7 +216,7 @@ def main():
             return
         with Dovecot(location=opt.location) as dovecot:
             peer = Imap(dovecot.connect())
-            peer.login(USER, PEER_PASSWORD)
+            peer.login(PEER_USER, PEER_PASSWORD)
             took = fill(peer, opt.messages)
             print(f"{opt.messages} messages in {took:.1f} s in Dovecot", flush=True)
             peer.ok("SELECT INBOX")

@@ -12,8 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 
 from appliance import PASSWORD, Appliance  # noqa: E402
-from dovecot import PASSWORD as PEER_PASSWORD  # noqa: E402
-from dovecot import USER, Dovecot  # noqa: E402
+from dovecot import PEER_PASSWORD, PEER_USER, Dovecot  # noqa: E402
 from imap import Imap  # noqa: E402
 
 FOLDERS = 1000
@@ -191,7 +190,7 @@ def main():
         def connect_peer():
             client = Imap(dovecot.connect())
             client.sock.settimeout(600)
-            client.login(USER, PEER_PASSWORD)
+            client.login(PEER_USER, PEER_PASSWORD)
             return client
         peer = measure(connect_peer, opt.messages)
     print(f"{'':32}{'ours':>10}{'Dovecot':>10}{'ratio':>8}{'goal':>6}")

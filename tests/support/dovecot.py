@@ -10,8 +10,8 @@ import time
 
 from appliance import free_ports
 
-USER = "peer"
-PASSWORD = "peer"
+PEER_USER = "peer"
+PEER_PASSWORD = "peer"
 
 CONF = """
 base_dir = {folder}/run
@@ -103,7 +103,7 @@ class Dovecot:
                 folder=self.folder, user=me.pw_name, login=owner.pw_name, location=self.location,
                 group=subprocess.run(["id", "-gn"], check=True, capture_output=True,
                                      text=True).stdout.strip(),
-                uid=owner.pw_uid, gid=owner.pw_gid, port=self.port, password=PASSWORD,
+                uid=owner.pw_uid, gid=owner.pw_gid, port=self.port, password=PEER_PASSWORD,
                 more=self.more))
         self.process = subprocess.Popen(
             ["/usr/sbin/dovecot", "-F", "-c", f"{self.folder}/conf"], stdin=subprocess.DEVNULL,
