@@ -51,6 +51,35 @@ START_TEST(sorting)
 }
 END_TEST
 
+START_TEST(intersecting)
+{
+	struct uidset a, b, both;
+
+	uidset_init(&a);
+	uidset_init(&b);
+	uidset_init(&both);
+	uidset_intersect(&both, &a, &b);
+	expect(&both, "");
+	uidset_add_range(&a, 1, 5);
+	uidset_add(&a, 9);
+	uidset_add_range(&a, 20, UINT32_MAX);
+	uidset_intersect(&both, &a, &b);
+	expect(&both, "");
+	uidset_add_range(&b, 2, 3);
+	uidset_add_range(&b, 5, 10);
+	uidset_add_range(&b, 19, 21);
+	uidset_add(&b, UINT32_MAX);
+	uidset_intersect(&both, &a, &b);
+	expect(&both, "2:3,5,9,20:21,4294967295");
+	uidset_reset(&both);
+	uidset_intersect(&both, &b, &a);
+	expect(&both, "2:3,5,9,20:21,4294967295");
+	uidset_clear(&a);
+	uidset_clear(&b);
+	uidset_clear(&both);
+}
+END_TEST
+
 START_TEST(bounds)
 {
 	struct uidset s;
@@ -109,6 +138,7 @@ int main(void)
 
 	tcase_add_test(tc, ascending);
 	tcase_add_test(tc, sorting);
+	tcase_add_test(tc, intersecting);
 	tcase_add_test(tc, bounds);
 	tcase_add_test(tc, random_sets);
 	suite_add_tcase(suite, tc);
