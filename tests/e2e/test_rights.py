@@ -14,20 +14,20 @@ IS_ROOT = os.geteuid() == 0
 # Who reads what strangers send, and the two with the secrets.
 ROLES = {"smtpd-receive": "in", "smtpd-local": "local", "imapd-worker": "imap",
          "pop3d-worker": "pop3"}
-OWNERS = {"authd": "auth"}
+OWNERS = {"authd": "auth", "keyd": "key"}
 MONITORS = ("smtpd", "imapd", "pop3d")
 INSIDE = {**ROLES, **OWNERS}
 LAUNCHER = {"NET_BIND_SERVICE": 10, "SETUID": 7, "SETGID": 6, "KILL": 5}
 STATE_OF = {"smtpd-receive": ("queue",), "smtpd-local": ("queue", "store"),
-            "imapd-worker": ("store",), "pop3d-worker": ("store",), "authd": ("auth", "conf")}
+            "imapd-worker": ("store",), "pop3d-worker": ("store",), "authd": ("auth", "conf"), "keyd": ("keys",)}
 SECRETS = {"queue": "queue/env/data.mdb", "store": "store/env/data.mdb",
            "auth": "auth/env/data.mdb"}
 
 
-@pytest.fixture(scope="module", params=["nobody"] if IS_ROOT else ["self"])
+@pytest.fixture(scope="module", params=["root", "nobody"] if IS_ROOT else ["self"])
 def running(request):
     """Settings in a folder of their own, as in /etc: who may read them may not read all."""
-    kwargs = {"root": {"separate": True}, "nobody": {"user": "nobody"}, "self": {}}[request.param]
+    kwargs = {"root": {}, "nobody": {"user": "nobody"}, "self": {}}[request.param]
     with Appliance(env={"MAILSTEAD_PROBE": "1"}, **kwargs) as appliance:
         appliance.kind = request.param
         yield appliance

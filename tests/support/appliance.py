@@ -59,17 +59,19 @@ class Appliance:
     """with Appliance() as a: a.ctl("account", "list") ... user: who starts it, if we are root."""
 
     def __init__(self, settings=None, listeners=None, accounts=("alice", "bob"), user=None,
-                 separate=False, env=None):
+                 env=None):
         self.folder = tempfile.mkdtemp(prefix="mailstead-")
         os.chmod(self.folder, 0o711)
         self.user = user
         self.env = env or {}
-        self.is_separate = separate
         self.state = f"{self.folder}/state"
         os.mkdir(f"{self.folder}/etc")  # who may read settings may not read all
         self.conf = f"{self.folder}/etc/mailstead.conf"
         self.log = f"{self.folder}/log"
         self.settings = {**SETTINGS, **(settings or {})}
+        # lighttpd reads its key as who starts it.
+        self.is_separate = (os.geteuid() == 0 and user is None and
+                            self.settings["web.port"] == "0")
         if self.is_separate:
             self.settings.setdefault("process.uid_base", str(UID_BASE))
         self.listeners = listeners or {}
