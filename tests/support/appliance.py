@@ -228,6 +228,14 @@ class Appliance:
         except FileNotFoundError:
             return ""
 
+    @property
+    def certificate(self):
+        """A file with the certificate that the listeners show, for clients that check it."""
+        path = f"{self.folder}/certificate.pem"
+        with open(path, "w", encoding="ascii") as pem:
+            pem.write(ssl.get_server_certificate(("127.0.0.1", self.ports["imaps"])))
+        return path
+
     def connect(self, listener, timeout=30):
         """A plain socket to a listener, or through TLS where it is implicit."""
         sock = socket.create_connection(("127.0.0.1", self.ports[listener]), timeout=timeout)
