@@ -39,6 +39,7 @@ static void on_ready(void *arg)
 {
 	printf("mailstead is ready\n");
 	fflush(stdout);
+	process_notify("READY=1");
 }
 
 static void on_end(void *arg, int status)

@@ -46,6 +46,7 @@ static void on_ready(void *arg)
 	log_info("start", LOG_STR("version", MS_VERSION));
 	if (m->parent)
 		ipc_link_send(m->parent, LINK_READY, 0, span_make("", 0), NULL, 0);
+	process_notify("READY=1");
 }
 
 static void on_end(void *arg, int status)

@@ -189,6 +189,7 @@ static int frame_start(struct frame *f, struct err *err)
 	bound_accept(f);
 	if (f->parent)
 		ipc_link_send(f->parent, LINK_READY, 0, span_make("", 0), NULL, 0);
+	process_notify("READY=1");
 	log_info("start", LOG_STR("version", MS_VERSION));
 	return 0;
 }
