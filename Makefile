@@ -254,7 +254,7 @@ install-sendmail:
 	ln -sf sendmail.8 $(DESTDIR)$(mandir)/man8/mailq.8
 	ln -sf sendmail.8 $(DESTDIR)$(mandir)/man8/newaliases.8
 install-system:
-	$(INSTALL) -D -m 644 -t $(DESTDIR)$(unitdir) $(SYSTEM)/*.service
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(unitdir) $(SYSTEM)/*.service $(SYSTEM)/*.target
 	$(INSTALL) -D -m 644 $(SYSTEM)/sysusers.conf $(DESTDIR)$(sysusersdir)/mailstead.conf
 	$(INSTALL) -D -m 644 $(SYSTEM)/tmpfiles.conf $(DESTDIR)$(tmpfilesdir)/mailstead.conf
 	$(INSTALL) -D -m 644 $(SYSTEM)/apparmor $(DESTDIR)$(sysconfdir)/apparmor.d/mailstead

@@ -81,12 +81,14 @@ bool db_fs_is_network(long type)
 
 static int env_open_dir(struct db_env *env, struct err *err)
 {
+	/* Where a group may use the files its folder passes the group on. */
+	mode_t mode = env->mode & 0070 ? 02770 : 0700;
 	struct statfs fs;
 	struct stat st;
 
-	if (mkdir(env->dir, 02770) == 0) {
+	if (mkdir(env->dir, mode) == 0) {
 		/* By path and not by umask; the group comes from the parent folder. */
-		if (chmod(env->dir, 02770) < 0)
+		if (chmod(env->dir, mode) < 0)
 			return err_errno(err, errno, "%s", env->dir);
 	} else if (errno != EEXIST) {
 		return err_errno(err, errno, "%s", env->dir);
