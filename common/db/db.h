@@ -25,7 +25,7 @@ struct db_env;
 struct db_txn;
 
 struct db_options {
-	const char *dir;      /* created if missing (2770; 0700 if mode has no group), its parent must exist */
+	const char *dir;      /* made if missing, 2770 or, without group rights, 0700 */
 	size_t map_size;      /* first size; an existing larger file wins */
 	size_t map_max;       /* growth (doubling, in steps) stops here: then ERR_NO_SPACE */
 	unsigned max_readers; /* 0: 512 */
