@@ -50,8 +50,10 @@ out:
 
 int admin_call(struct request *rq, const struct command *cmd, struct answer *a, struct err *err)
 {
-	struct ipc_admin m = {
-	    .token = span_of(rq->token), .client = rq->client, .secret = cmd->secret};
+	struct ipc_admin m = {.token = span_of(rq->token),
+	    .client = rq->client,
+	    .secret = cmd->secret,
+	    .content = cmd->content};
 	char path[CONFIG_PATH_MAX];
 	struct strbuf body;
 	int result = -1;

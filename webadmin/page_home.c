@@ -92,7 +92,7 @@ static void certificate_lines(struct lines *l, struct request *rq)
 		struct ipc_value days;
 		struct html *h;
 
-		if (!answer_value(&a, i, "days", &days))
+		if (!answer_value(&a, i, "days-left", &days))
 			continue;
 		h = line_begin(l, days.number > CERT_WARN_DAYS ? NOTICE_GOOD : NOTICE_WARN,
 		    text_of(TEXT_MENU_CERTIFICATES));

@@ -135,7 +135,8 @@ def test_an_administrator_at_work(server, size, has_script):
         person.type("password", PASSWORD)
         person.press("Sign in")
         for path in ("/", "/accounts", "/account?a=alice%40example.test", "/aliases", "/domains",
-                     "/ports", "/queue", "/logs", "/system", "/me"):
+                     "/ports", "/certificates",
+                     "/certificate?id=default", "/queue", "/logs", "/system", "/me"):
             person.go(path)
             person.look(path.strip("/").split("?")[0] or "home")
         person.go("/accounts")

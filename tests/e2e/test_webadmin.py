@@ -2,13 +2,17 @@
 import base64
 import hashlib
 import hmac
+import random
 import re
+import socket
+import ssl
 import struct
+import subprocess
 import time
 
 import pytest
 
-from appliance import PASSWORD, Appliance, free_ports
+from appliance import PASSWORD, Appliance, free_ports, tls_context
 from web import Browser, query
 
 ADMIN = "root@example.test"
@@ -245,6 +249,74 @@ def test_home_says_what_runs(admin):
     for name in ("authd", "smtpd-receive", "imaps", "pop3"):
         assert name in page.text
     assert "Everything works." in page.text
+
+
+# --- certificates --------------------------------------------------------------------------------
+def own_ca(folder):
+    """A CA of the test's: sign(csr, names) -> PEM of certificate and CA."""
+    key, cert = f"{folder}/ca.key", f"{folder}/ca.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-days", "99", "-subj", "/CN=Test CA",
+                    "-keyout", key, "-out", cert], check=True, capture_output=True)
+
+    def sign(csr):
+        with open(f"{folder}/req.pem", "w", encoding="ascii") as f:
+            f.write(csr)
+        done = subprocess.run(["openssl", "x509", "-req", "-in", f"{folder}/req.pem", "-CA", cert,
+                               "-CAkey", key, "-CAcreateserial", "-days", "90",
+                               "-copy_extensions", "copy"], check=True, capture_output=True)
+        with open(cert, encoding="ascii") as f:
+            # The wrong way round: the order is mended.
+            return (f.read() + done.stdout.decode()).encode()
+
+    return sign
+
+
+def served(port):
+    """The serial number of what a listener shows."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
+        with tls_context().wrap_socket(sock, server_hostname="mail.example.test") as tls:
+            return hashlib.sha256(tls.getpeercert(True)).hexdigest()
+
+
+def test_certificate_desk(admin, server, tmp_path):
+    before = served(server.ports["imaps"])
+    page = admin.open("/certificates")
+    assert "default" in page.text
+    page = admin.submit("/certificates/do", having={"verb": "csr"}, names="mail.example.test",
+                        o="Acme <b>&", c="NL")
+    assert "pending" in page.text and "<b>" not in page.html.replace("<b>mailstead", "")
+    csr = re.search(r"-----BEGIN CERTIFICATE REQUEST-----.*?-----END CERTIFICATE REQUEST-----",
+                    page.html, re.S).group(0)
+    assert "PRIVATE" not in page.html
+    # Somebody else's certificate does not fit the key.
+    page = admin.submit("/certificates/do", having={"verb": "answer"},
+                        paste=ssl.get_server_certificate(("127.0.0.1", server.ports["imaps"])))
+    assert page.status == 409
+    admin.open("/certificate?id=default")
+    page = admin.submit("/certificates/do", having={"verb": "answer"},
+                        files={"file": own_ca(tmp_path)(csr)})
+    assert "Not installed yet" in page.text and served(server.ports["imaps"]) == before
+    page = admin.submit("/certificates/do", having={"verb": "install"}, force="yes")
+    assert "Changed." in page.text
+    server.wait_for(lambda: served(server.ports["imaps"]) != before)
+    page = admin.submit("/certificates/do", having={"verb": "rollback"})
+    server.wait_for(lambda: served(server.ports["imaps"]) == before)
+    for path in ("/certificates", "/certificate?id=default", "/certificate?id=x%22%3E"):
+        assert "PRIVATE KEY" not in admin.open(path).html
+
+
+def test_uploads_that_are_no_certificates(admin):
+    rnd = random.Random(7)
+    for n in (0, 1, 100, 5000, 300000):
+        admin.open("/certificates")
+        page = admin.submit("/certificates/do", having={"verb": "import"}, id="junk",
+                            files={"file": rnd.randbytes(n)})
+        assert page.status == 409, n
+    admin.open("/certificates")
+    page = admin.submit("/certificates/do", having={"verb": "new"}, id="--force")
+    assert page.status == 409
+    assert "junk" not in admin.open("/certificates").text
 
 
 # --- one's own account ---------------------------------------------------------------------------

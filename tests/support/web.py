@@ -46,7 +46,7 @@ class Parser(html.parser.HTMLParser):
             return
         if not self.in_label and a.get("type") != "hidden" and "aria-label" not in a:
             self.unlabelled.append(name)
-        if tag == "input" and a.get("type") not in ("checkbox", "radio"):
+        if tag == "input" and a.get("type") not in ("checkbox", "radio", "file"):
             self.form["fields"][name] = a.get("value", "")
         elif tag == "select":
             self.select = name
@@ -146,7 +146,7 @@ class Browser:
         """Fills in the current page's form and sends it, as a person would."""
         form = self.page.form(action, **(having or {}))
         for name in values:
-            if name not in ("sure", "admin"):
+            if name not in ("sure", "admin", "force"):
                 assert name in form["fields"], (name, form)
         fields = {**{k: v or "" for k, v in form["fields"].items()}, **values}
         if button:
