@@ -118,6 +118,7 @@ int main(int argc, char **argv)
 	static const struct role_ops ops = {
 	    .name = "imapd-worker",
 	    .state = {"store"},
+	    .serving = &role_serving,
 	    .roles = 1u << ROLE_IMAP,
 	    .full_reply = "* BYE [UNAVAILABLE] Too many connections, try later\r\n",
 	    .start = start,

@@ -120,6 +120,7 @@ int main(int argc, char **argv)
 	static const struct role_ops ops = {
 	    .name = "pop3d-worker",
 	    .state = {"store"},
+	    .serving = &role_serving,
 	    .roles = 1u << ROLE_POP3,
 	    .full_reply = "-ERR [SYS/TEMP] Too many connections, try later\r\n",
 	    .start = start,

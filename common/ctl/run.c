@@ -1,6 +1,7 @@
 #include "common/ctl/ctl.h"
 
 #include "common/base/mem.h"
+#include "common/daemon/notify.h"
 #include "common/daemon/process.h"
 #include "common/daemon/supervise.h"
 #include "common/log/log.h"
@@ -37,6 +38,7 @@ struct run {
 
 static void on_ready(void *arg)
 {
+	notify_ready();
 	printf("mailstead is ready\n");
 	fflush(stdout);
 	process_notify("READY=1");
@@ -54,6 +56,7 @@ static void on_stop(void *arg, int signo)
 {
 	struct run *r = arg;
 
+	notify_stopping();
 	supervisor_stop(r->supervisor);
 }
 
@@ -123,6 +126,7 @@ int ctl_run(const char *conf_path)
 	process_apply_log_level(cfg);
 	opt.silence_ms = config_u64(cfg, SET_PROCESS_SILENCE) * 1000;
 	r.loop = loop_new();
+	notify_open(r.loop);
 	r.supervisor = supervisor_new(r.loop, &opt);
 	add_programs(&r, cfg, conf_path);
 	loop_on_signal(r.loop, SIGTERM, on_stop, &r);
@@ -131,6 +135,7 @@ int ctl_run(const char *conf_path)
 	supervisor_start(r.supervisor);
 	loop_run(r.loop);
 	supervisor_free(r.supervisor);
+	notify_close();
 	loop_free(r.loop);
 	config_unref(cfg);
 	return r.status;

@@ -16,21 +16,6 @@ static void process_record(struct frame *f, struct strbuf *b)
 		f->role.ops->status(&f->role, b);
 }
 
-static void listener_record(const struct bound *b, struct strbuf *out)
-{
-	const struct config_listener *l = b->pub.cfg;
-
-	ipc_rec_text(out, "listener", span_of(l->name));
-	ipc_rec_text(out, "address", span_of(l->address));
-	ipc_rec_number(out, "port", IPC_NUMBER, l->port);
-	ipc_rec_text(out, "role", span_of(listener_role_name(l->role)));
-	ipc_rec_text(out, "tls", span_of(tls_stance_name(l->tls)));
-	ipc_rec_text(out, "certificate", span_of(b->pub.tls ? l->certificates : ""));
-	ipc_rec_number(out, "bound", IPC_BOOL, b->listeners[0] != NULL);
-	ipc_rec_number(out, "connections", IPC_NUMBER, b->pub.current);
-	ipc_rec_number(out, "accepted", IPC_NUMBER, b->pub.accepted);
-}
-
 static void answer_status(struct frame *f, const struct admin_request *rq)
 {
 	struct strbuf b;
@@ -38,12 +23,9 @@ static void answer_status(struct frame *f, const struct admin_request *rq)
 	strbuf_init(&b, RECORD_MAX);
 	process_record(f, &b);
 	admin_record(rq, &b);
-	LIST_EACH (it, &f->bound) {
-		strbuf_reset(&b);
-		listener_record(container_of(it, struct bound, link), &b);
-		admin_record(rq, &b);
-	}
 	strbuf_clear(&b);
+	if (f->role.ops->serving)
+		f->role.ops->serving->status(f, rq);
 	admin_end(rq, ERR_NONE, "%s", "");
 }
 

@@ -174,6 +174,7 @@ void change_commit(struct change *c, void (*done)(void *arg, const struct err *e
 			plan_send(&m->plan, role, m->number);
 		}
 	}
+	plan_tell_manager(&before, &m->plan);
 	plan_clear(&before);
 	if (m->is_stopping)
 		plan_close_ports(&m->plan);

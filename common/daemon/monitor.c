@@ -1,6 +1,7 @@
 #include "common/daemon/monitor_int.h"
 
 #include "common/base/mem.h"
+#include "common/daemon/notify.h"
 #include "common/daemon/process.h"
 #include "common/event/clock.h"
 #include "common/log/log.h"
@@ -44,6 +45,7 @@ static void on_ready(void *arg)
 
 	m->was_ready = true;
 	log_info("start", LOG_STR("version", MS_VERSION));
+	notify_ready();
 	if (m->parent)
 		ipc_link_send(m->parent, LINK_READY, 0, span_make("", 0), NULL, 0);
 	process_notify("READY=1");
@@ -61,6 +63,7 @@ static void on_end(void *arg, int status)
 static void stop(struct monitor *m)
 {
 	m->is_stopping = true;
+	notify_stopping();
 	/* Nobody shall wait for an answer on a port that no role serves any more. */
 	plan_close_ports(&m->plan);
 	supervisor_stop(m->supervisor);
@@ -190,6 +193,8 @@ static int monitor_start(struct monitor *m, struct err *err)
 	plan_init(&none);
 	if (plan_make(m, &m->plan, cfg, &none, err) < 0)
 		return -1;
+	parked_close();
+	plan_tell_manager(&none, &m->plan);
 	m->number = ++m->last_number;
 	if (process_make_run_folder(cfg, m->spec->name, err) < 0 || drop_rights(m, err) < 0 ||
 	    plan_fetch(&m->plan, err) < 0 || watch_keys(m, err) < 0 || monitor_ctl_open(m, err) < 0)
@@ -216,6 +221,7 @@ static void monitor_end(struct monitor *m)
 	ipc_link_free(m->parent);
 	plan_clear(&m->plan);
 	mem_free(m->roles);
+	notify_close();
 	loop_free(m->loop);
 }
 
@@ -237,6 +243,8 @@ int monitor_main(int argc, char **argv, const struct monitor_spec *spec)
 	plan_init(&m.plan);
 	timer_init(&m.keys_again, m.loop, on_keys_again, &m);
 	open_parent(&m);
+	notify_open(m.loop);
+	parked_open();
 	if (monitor_start(&m, &err) < 0) {
 		log_error("start-failed", LOG_ERR(&err));
 		fprintf(stderr, "%s: %s\n", spec->name, err.text);

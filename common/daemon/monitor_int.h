@@ -98,6 +98,8 @@ void plan_take_set(struct plan *p, size_t role, struct span set);
 uint64_t plan_generation(const struct plan *p);
 void plan_clear(struct plan *p);
 void plan_close_ports(struct plan *p);
+/* The service manager keeps the sockets of what is now, and forgets those that were before only. */
+void plan_tell_manager(const struct plan *before, const struct plan *now);
 void plan_move(struct plan *to, struct plan *from); /* from is empty then */
 /* Everything that a role needs of it, as the beginning of a change, and the question. */
 void plan_send(const struct plan *p, struct fed *role, uint32_t number);

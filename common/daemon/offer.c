@@ -28,7 +28,8 @@ void offer_clear(struct frame *f)
 {
 	struct offer *o = &f->offer;
 
-	bound_abort(o);
+	if (f->role.ops->serving)
+		f->role.ops->serving->abort(o);
 	keys_buf_clear(&o->keys);
 	LIST_EACH_SAFE (it, &o->sockets)
 		socket_free(container_of(it, struct offer_socket, link));
@@ -90,7 +91,8 @@ static void prepare(struct frame *f, uint32_t id)
 		err_set(&err, ERR_BUSY, "%s is shutting down", f->role.ops->name);
 	if (err.code == ERR_NONE && !o->cfg)
 		err_set(&err, ERR_INVALID, "no configuration came");
-	if (err.code == ERR_NONE && bound_prepare(f, o, &err) == 0)
+	if (err.code == ERR_NONE &&
+	    (!f->role.ops->serving || f->role.ops->serving->prepare(f, o, &err) == 0))
 		o->is_prepared = true;
 	answer(f, LINK_PREPARED, id, &err);
 	if (err.code != ERR_NONE)
@@ -108,7 +110,8 @@ static void commit(struct frame *f, uint32_t id)
 		answer(f, LINK_COMMITTED, id, &err);
 		return;
 	}
-	bound_commit(f, o);
+	if (f->role.ops->serving)
+		f->role.ops->serving->commit(f, o);
 	cfg = o->cfg;
 	o->cfg = NULL;
 	offer_clear(f);

@@ -2,6 +2,7 @@
 #include "common/daemon/monitor_int.h"
 
 #include "common/base/mem.h"
+#include "common/daemon/notify.h"
 #include "common/net/listener.h"
 
 #include <stdio.h>
@@ -19,13 +20,16 @@ static void port_unref(struct port *p)
 	mem_free(p);
 }
 
+/* One that is open from before is the one. */
 static int bind_one(const char *address, uint16_t port, struct err *err)
 {
 	struct net_addr a;
+	int fd;
 
 	if (net_addr_parse(&a, span_of(address), port, err) < 0)
 		return -1;
-	return listen_tcp(&a, err);
+	fd = parked_take(&a);
+	return fd >= 0 ? fd : listen_tcp(&a, err);
 }
 
 /* "*" is IPv6 and IPv4, each on a socket of its own; a machine without IPv6 has the one. */
@@ -52,6 +56,42 @@ static struct port *find_port(const struct plan *p, const struct config_listener
 		if (p->ports[i]->port == l->port && strcmp(p->ports[i]->address, l->address) == 0)
 			return p->ports[i];
 	return NULL;
+}
+
+static bool has_port(const struct plan *p, const struct port *port)
+{
+	for (size_t i = 0; i < p->port_count; i++)
+		if (p->ports[i] == port)
+			return true;
+	return false;
+}
+
+static void each_socket(const struct port *p, void (*fn)(const struct net_addr *addr, int fd))
+{
+	for (size_t i = 0; i < 2; i++) {
+		struct sockaddr_storage ss;
+		socklen_t len = sizeof(ss);
+		struct net_addr a;
+
+		if (p->fds[i] >= 0 && getsockname(p->fds[i], (struct sockaddr *)&ss, &len) == 0 &&
+		    net_addr_from_sockaddr(&a, (struct sockaddr *)&ss, len) == 0)
+			fn(&a, p->fds[i]);
+	}
+}
+
+static void forget(const struct net_addr *addr, int fd)
+{
+	notify_forget(addr);
+}
+
+void plan_tell_manager(const struct plan *before, const struct plan *now)
+{
+	for (size_t i = 0; i < now->port_count; i++)
+		if (!has_port(before, now->ports[i]))
+			each_socket(now->ports[i], notify_keep);
+	for (size_t i = 0; i < before->port_count; i++)
+		if (!has_port(now, before->ports[i]))
+			each_socket(before->ports[i], forget);
 }
 
 static int add_port(

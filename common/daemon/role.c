@@ -2,6 +2,7 @@
 
 #include "common/base/mem.h"
 #include "common/daemon/identity.h"
+#include "common/daemon/notify.h"
 #include "common/daemon/process.h"
 #include "common/event/clock.h"
 #include "common/log/log.h"
@@ -36,7 +37,8 @@ int frame_take_config(struct frame *f, struct config *cfg, struct err *err)
 	apply_limits(&f->role);
 	if (!f->has_started)
 		return frame_start(f, err);
-	bound_accept(f);
+	if (f->role.ops->serving)
+		f->role.ops->serving->accept(f);
 	if (f->role.ops->on_reload)
 		f->role.ops->on_reload(&f->role);
 	log_info("reload", LOG_STR("file", config_path(cfg)));
@@ -82,8 +84,10 @@ static void drain(struct frame *f, uint64_t ms)
 	if (f->role.is_draining)
 		return;
 	f->role.is_draining = true;
+	notify_stopping();
 	log_info("drain", LOG_U64("connections", limits_total(f->role.limits)));
-	bound_close(f);
+	if (f->role.ops->serving)
+		f->role.ops->serving->close(f);
 	timer_set(&f->drain_end, ms);
 	if (f->role.ops->on_drain)
 		f->role.ops->on_drain(&f->role);
@@ -186,7 +190,9 @@ static int frame_start(struct frame *f, struct err *err)
 	f->has_started = true;
 	if (r->ops->start(r, err) < 0)
 		return -1;
-	bound_accept(f);
+	if (f->role.ops->serving)
+		f->role.ops->serving->accept(f);
+	notify_ready();
 	if (f->parent)
 		ipc_link_send(f->parent, LINK_READY, 0, span_make("", 0), NULL, 0);
 	process_notify("READY=1");
@@ -239,7 +245,8 @@ static void frame_end(struct frame *f)
 	struct role *r = &f->role;
 
 	r->is_draining = true;
-	bound_close(f);
+	if (f->role.ops->serving)
+		f->role.ops->serving->close(f);
 	if (f->has_started && r->ops->stop)
 		r->ops->stop(r);
 	ipc_client_free(r->authd);
@@ -247,9 +254,11 @@ static void frame_end(struct frame *f)
 	offer_clear(f);
 	ipc_link_free(f->parent);
 	timer_clear(&f->drain_end);
-	bound_free(f);
+	if (f->role.ops->serving)
+		f->role.ops->serving->free(f);
 	limits_free(r->limits);
 	config_unref(r->cfg);
+	notify_close();
 	loop_free(r->loop);
 }
 
@@ -272,6 +281,7 @@ static void frame_init(struct frame *f, const struct role_ops *ops, const char *
 	f->role.ops = ops;
 	f->role.loop = loop_new();
 	list_init(&f->bound);
+	notify_open(f->role.loop);
 	offer_init(f);
 	timer_init(&f->drain_end, f->role.loop, on_drain_end, f);
 	loop_on_signal(f->role.loop, SIGTERM, on_stop, f);

@@ -30,6 +30,10 @@
 struct role;
 struct role_listener;
 
+/* Listeners and their TLS. A role without any leaves it out, and is not linked with OpenSSL. */
+struct role_serving;
+extern const struct role_serving role_serving;
+
 struct role_ops {
 	const char *name;  /* "smtpd-receive": log name and control socket */
 	bool reads_config; /* started with -c FILE, without a monitor */
@@ -37,9 +41,10 @@ struct role_ops {
 	 * run folder and the system's libraries; who reads the configuration, its folder. */
 	const char *state[4];
 	enum sandbox_net net;
-	uint16_t ports[SANDBOX_PORTS]; /* with SANDBOX_RESOLVE */
-	unsigned roles;                /* 1u << enum listener_role, of the listeners it serves */
-	const char *full_reply;        /* to a client for which no descriptor is left, with CRLF */
+	uint16_t ports[SANDBOX_PORTS];      /* with SANDBOX_RESOLVE */
+	const struct role_serving *serving; /* &role_serving; NULL: no listeners */
+	unsigned roles;         /* 1u << enum listener_role, of the listeners it serves */
+	const char *full_reply; /* to a client for which no descriptor is left, with CRLF */
 	/* Opens what the role needs. The listeners accept only after it returned 0. */
 	int (*start)(struct role *r, struct err *err);
 	/* Owns fd. The connection was counted in r->limits: role_connection_gone when it ends. When
@@ -67,6 +72,8 @@ struct role_listener {
 	struct tls_context *tls;           /* NULL with TLS_NONE */
 	uint64_t accepted, current;
 	struct net_addr addr; /* bound */
+	struct net_addr last_client;
+	int64_t last_time; /* when it came; 0: nobody yet */
 };
 
 struct role {

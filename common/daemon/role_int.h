@@ -59,14 +59,18 @@ void offer_init(struct frame *f);
 bool offer_message(struct frame *f, const struct ipc_msg *msg, const int *fds, size_t fd_count);
 void offer_clear(struct frame *f); /* forgets what has not been committed */
 
-/* role_listen.c */
-/* Matches what the offer's configuration wants with what is bound and what came; all or nothing. */
-int bound_prepare(struct frame *f, struct offer *o, struct err *err);
-void bound_commit(struct frame *f, struct offer *o);
-void bound_abort(struct offer *o);
-void bound_accept(struct frame *f); /* begin accepting on all */
-void bound_close(struct frame *f);  /* no new connections; sessions go on */
-void bound_free(struct frame *f);
+/* role_listen.c; f->role.ops->serving, which may be NULL */
+struct role_serving {
+	/* Matches what the offer's configuration wants with what is bound and what came; all or
+	 * nothing. */
+	int (*prepare)(struct frame *f, struct offer *o, struct err *err);
+	void (*commit)(struct frame *f, struct offer *o);
+	void (*abort)(struct offer *o);
+	void (*accept)(struct frame *f); /* begin accepting on all */
+	void (*close)(struct frame *f);  /* no new connections; sessions go on */
+	void (*free)(struct frame *f);
+	void (*status)(struct frame *f, const struct admin_request *rq); /* a record of each */
+};
 
 /* admin.c */
 int ctl_open(struct frame *f, struct err *err);

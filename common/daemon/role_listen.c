@@ -2,9 +2,13 @@
 #include "common/daemon/role_int.h"
 
 #include "common/base/mem.h"
+#include "common/event/clock.h"
 
 #include <string.h>
 #include <unistd.h>
+
+#define DAY_SECONDS 86400
+#define RECORD_MAX (16 * 1024)
 
 static void bound_delete(struct bound *b)
 {
@@ -118,7 +122,7 @@ static int prepare_one(struct frame *f, struct offer *o, struct step *s, struct 
 	return s->old || s->made ? 0 : -1;
 }
 
-int bound_prepare(struct frame *f, struct offer *o, struct err *err)
+static int bound_prepare(struct frame *f, struct offer *o, struct err *err)
 {
 	o->steps = mem_array(config_listener_count(o->cfg) + 1, sizeof(*o->steps));
 	for (size_t i = 0; i < config_listener_count(o->cfg); i++) {
@@ -134,7 +138,7 @@ int bound_prepare(struct frame *f, struct offer *o, struct err *err)
 	return 0;
 }
 
-void bound_abort(struct offer *o)
+static void bound_abort(struct offer *o)
 {
 	for (size_t i = 0; i < o->count; i++) {
 		tls_context_unref(o->steps[i].tls);
@@ -146,7 +150,17 @@ void bound_abort(struct offer *o)
 	o->count = 0;
 }
 
-void bound_commit(struct frame *f, struct offer *o)
+static void bound_close(struct frame *f)
+{
+	LIST_EACH_SAFE (it, &f->bound) {
+		struct bound *b = container_of(it, struct bound, link);
+
+		if (!b->is_removed)
+			bound_remove(b);
+	}
+}
+
+static void bound_commit(struct frame *f, struct offer *o)
 {
 	struct list kept;
 
@@ -184,10 +198,12 @@ static void on_accept(void *arg, int fd, const struct net_addr *peer)
 	}
 	b->pub.accepted++;
 	b->pub.current++;
+	b->pub.last_client = *peer;
+	b->pub.last_time = clock_now();
 	r->ops->on_accept(r, &b->pub, fd, peer);
 }
 
-void bound_accept(struct frame *f)
+static void bound_accept(struct frame *f)
 {
 	struct span full = span_of(f->role.ops->full_reply ? f->role.ops->full_reply : "");
 
@@ -201,17 +217,7 @@ void bound_accept(struct frame *f)
 	}
 }
 
-void bound_close(struct frame *f)
-{
-	LIST_EACH_SAFE (it, &f->bound) {
-		struct bound *b = container_of(it, struct bound, link);
-
-		if (!b->is_removed)
-			bound_remove(b);
-	}
-}
-
-void bound_free(struct frame *f)
+static void bound_free(struct frame *f)
 {
 	LIST_EACH_SAFE (it, &f->bound)
 		bound_delete(container_of(it, struct bound, link));
@@ -226,3 +232,53 @@ void role_connection_gone(struct role *r, struct role_listener *l, const struct 
 	if (b->is_removed && b->pub.current == 0)
 		bound_delete(b);
 }
+
+/* --- status ----------------------------------------------------------------------------------- */
+static void listener_record(const struct bound *b, struct strbuf *out)
+{
+	const struct config_listener *l = b->pub.cfg;
+	char client[NET_ADDR_TEXT] = "";
+	int64_t left = b->pub.tls ? tls_context_expires(b->pub.tls) - clock_now() : 0;
+
+	if (b->pub.last_time != 0)
+		net_addr_format(&b->pub.last_client, client);
+	ipc_rec_text(out, "listener", span_of(l->name));
+	ipc_rec_text(out, "address", span_of(l->address));
+	ipc_rec_number(out, "port", IPC_NUMBER, l->port);
+	ipc_rec_text(out, "role", span_of(listener_role_name(l->role)));
+	ipc_rec_text(out, "tls", span_of(tls_stance_name(l->tls)));
+	ipc_rec_text(out, "certificate", span_of(b->pub.tls ? l->certificates : ""));
+	if (b->pub.tls)
+		ipc_rec_number(
+		    out, "days-left", IPC_NUMBER, left > 0 ? (uint64_t)left / DAY_SECONDS : 0);
+	else
+		ipc_rec_text(out, "days-left", span_of(""));
+	ipc_rec_number(out, "bound", IPC_BOOL, b->listeners[0] != NULL);
+	ipc_rec_number(out, "connections", IPC_NUMBER, b->pub.current);
+	ipc_rec_number(out, "accepted", IPC_NUMBER, b->pub.accepted);
+	ipc_rec_text(out, "last-client", span_of(client));
+	ipc_rec_number(out, "last-time", IPC_TIME, (uint64_t)b->pub.last_time);
+}
+
+static void bound_status(struct frame *f, const struct admin_request *rq)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, RECORD_MAX);
+	LIST_EACH (it, &f->bound) {
+		strbuf_reset(&b);
+		listener_record(container_of(it, struct bound, link), &b);
+		admin_record(rq, &b);
+	}
+	strbuf_clear(&b);
+}
+
+const struct role_serving role_serving = {
+    .prepare = bound_prepare,
+    .commit = bound_commit,
+    .abort = bound_abort,
+    .accept = bound_accept,
+    .close = bound_close,
+    .free = bound_free,
+    .status = bound_status,
+};

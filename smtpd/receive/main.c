@@ -100,6 +100,7 @@ int main(int argc, char **argv)
 	static const struct role_ops ops = {
 	    .name = "smtpd-receive",
 	    .state = {"queue"},
+	    .serving = &role_serving,
 	    .roles = 1u << ROLE_SMTP | 1u << ROLE_SUBMISSION,
 	    .full_reply = "421 4.7.0 Too many connections, try later\r\n",
 	    .start = start,

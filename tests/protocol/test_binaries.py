@@ -15,6 +15,7 @@ ONLY = {
     "libargon2": {"authd"},
     "liblmdb": {"authd", "smtpd-receive", "smtpd-send", "smtpd-local", "imapd-worker",
                 "pop3d-worker", "maint"},
+    "libssl": {"keyd", "smtpd-receive", "smtpd-send", "imapd-worker", "pop3d-worker"},
     "libcurl": {"fetch"},
 }
 

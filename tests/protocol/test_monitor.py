@@ -139,3 +139,82 @@ def test_a_port_that_is_taken_ends_the_start_and_is_named():
         one.process.stdout.close()
         one.process = None
         one.__exit__(None, None, None)
+
+
+class Manager:
+    """What a service manager does: it listens to NOTIFY_SOCKET and keeps sockets."""
+
+    def __init__(self, folder):
+        self.path = f"{folder}/notify"
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.bind(self.path)
+        self.sock.settimeout(30)
+        self.kept = {}
+        self.said = []
+
+    def wait_for(self, line):
+        while line not in self.said:
+            text, fds, _, _ = socket.recv_fds(self.sock, 4096, 4)
+            values = dict(v.split("=", 1) for v in text.decode().split("\n"))
+            self.said += text.decode().split("\n")
+            if values.get("FDSTORE") == "1":
+                assert len(fds) == 1
+                self.kept[values["FDNAME"]] = fds[0]
+            elif values.get("FDSTOREREMOVE") == "1":
+                os.close(self.kept.pop(values["FDNAME"]))
+        self.said.clear()
+
+    def start(self, appliance, program):
+        """With the sockets it kept, from descriptor 3 on."""
+        high = {name: os.dup2(fd, 100 + i) for i, (name, fd) in enumerate(self.kept.items())}
+        numbers = " ".join(f"{3 + i}<&{fd}" for i, fd in enumerate(high.values()))
+        script = f'LISTEN_PID=$$ exec "$0" -c "$1" {numbers}'
+        env = {**os.environ, "NOTIFY_SOCKET": self.path, "MAILSTEAD_ALLOW_ROOT": "1",
+               "LISTEN_FDS": str(len(high)), "LISTEN_FDNAMES": ":".join(high)}
+        with open(appliance.log, "ab") as log:
+            process = subprocess.Popen(
+                ["bash", "-c", script, f"{BIN}/{program}", appliance.conf], env=env, stderr=log,
+                stdin=subprocess.DEVNULL, pass_fds=list(high.values()))
+        for fd in high.values():
+            os.close(fd)
+        return process
+
+
+def test_a_service_manager_is_told_and_keeps_the_sockets(make_appliance):
+    """A monitor under systemd: it dies, and whoever connects meanwhile waits for the next one."""
+    appliance = make_appliance()
+    port = free_ports(1)[0]
+    conf = open(appliance.conf, encoding="utf-8").read()
+    appliance.conf = f"{appliance.folder}/etc/second.conf"
+    with open(appliance.conf, "w", encoding="utf-8") as second:
+        for line in conf.splitlines():
+            if not line.startswith("listener.pop3"):
+                second.write(line + "\n")
+        second.write("listener.pop3s.enabled = no\nlistener.pop3.address = 127.0.0.1\n"
+                     f"listener.pop3.port = {port}\n")
+    appliance.ports["pop3"] = port
+    os.kill(appliance.pids()["pop3d"], signal.SIGSTOP)  # ours takes its place
+    manager = Manager(appliance.folder)
+    process = manager.start(appliance, "pop3d")
+    try:
+        manager.wait_for("READY=1")
+        assert list(manager.kept) == [f"port-{port}-7f000001"]
+        assert greeting(appliance, "pop3") == GREETINGS["pop3"]
+        process.kill()
+        process.wait(30)
+        with appliance.connect("pop3") as waiting:
+            process = manager.start(appliance, "pop3d")
+            assert waiting.recv(4) == GREETINGS["pop3"]
+        manager.wait_for("READY=1")
+        # A port that goes away is not kept.
+        with open(appliance.conf, "a", encoding="utf-8") as second:
+            second.write("listener.pop3.enabled = no\n")
+        process.send_signal(signal.SIGHUP)
+        manager.wait_for("FDSTOREREMOVE=1")
+        assert not manager.kept
+        process.terminate()
+        manager.wait_for("STOPPING=1")
+        assert process.wait(40) == 0
+    finally:
+        process.kill()
+        os.kill(appliance.pids()["pop3d"], signal.SIGCONT)

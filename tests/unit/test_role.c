@@ -100,6 +100,7 @@ static void role_status(struct role *r, struct strbuf *record)
 }
 
 static const struct role_ops ops = {.name = "tester",
+    .serving = &role_serving,
     .roles = 1u << ROLE_POP3,
     .full_reply = "full\r\n",
     .start = role_start,
