@@ -46,7 +46,7 @@ static const struct folder run_folders[] = {
     {"smtpd", WHO_ROOT, ALL, 02711},
     {"imapd", WHO_ROOT, ALL, 02711},
     {"pop3d", WHO_ROOT, ALL, 02711},
-    {"web-server", WHO_ROOT, ALL, 02711},
+    {"web-server", WHO_WEB, OWN, 0711},
 };
 
 /* What lies in a folder that root made goes to its owner with it. Links are not followed. */
