@@ -89,6 +89,24 @@ static void on_refuse(struct role *r, struct role_listener *l, int fd, const str
 	close(fd);
 }
 
+/* Of those that have not logged in the oldest. */
+static bool make_room(struct role *r, struct role_listener *l)
+{
+	struct pop3d *p = r->ctx;
+
+	LIST_EACH (it, &p->sessions) {
+		struct session *s = container_of(it, struct session, link);
+
+		if (s->is_in_transaction || s->wait == WAIT_RESULT || (l && s->listener != l))
+			continue;
+		log_info("pop3-evicted", LOG_STR("session", s->id), LOG_STR("client", s->client));
+		reply_err(s, "[SYS/TEMP] Too many connections, try later");
+		session_end(s);
+		return true;
+	}
+	return false;
+}
+
 static void on_drain(struct role *r)
 {
 	struct pop3d *p = r->ctx;
@@ -126,6 +144,7 @@ int main(int argc, char **argv)
 	    .start = start,
 	    .on_accept = on_accept,
 	    .on_refuse = on_refuse,
+	    .make_room = make_room,
 	    .on_drain = on_drain,
 	    .stop = stop,
 	};

@@ -14,6 +14,7 @@
 #define HOST T_HOST
 #define WORD T_WORD
 #define LIST T_LIST
+#define NETS T_NETS
 #define RELOAD false
 #define RESTART true
 
@@ -37,19 +38,22 @@ const struct setting_def config_listener_keys[LKEY_COUNT] = {
 
 /* The listeners that exist without any file: only what differs from the keys' defaults. */
 static const struct {
-	const char *name, *role, *port, *tls, *auth;
+	const char *name, *role, *address, *port, *tls, *auth, *enabled;
 } builtin[] = {
-    {"smtp", "smtp", "25", "offered", "no"},
-    {"submission", "submission", "587", "required", "yes"},
-    {"submissions", "submission", "465", "implicit", "yes"},
-    {"submission-alt", "submission", "2525", "required", "yes"},
-    {"imap", "imap", "143", "offered", "yes"},
-    {"imaps", "imap", "993", "implicit", "yes"},
-    {"pop3", "pop3", "110", "offered", "yes"},
-    {"pop3s", "pop3", "995", "implicit", "yes"},
+    {"smtp", "smtp", "*", "25", "offered", "no", "yes"},
+    {"smtp-alt", "smtp", "*", "26", "offered", "no", "no"},
+    {"submission", "submission", "*", "587", "required", "yes", "yes"},
+    {"submissions", "submission", "*", "465", "implicit", "yes", "yes"},
+    {"submission-alt", "submission", "*", "2525", "required", "yes", "yes"},
+    {"lmtp", "lmtp", "127.0.0.1", "24", "none", "no", "no"},
+    {"lmtp-unix", "lmtp", "/run/mailstead/lmtp.sock", "24", "none", "no", "no"},
+    {"imap", "imap", "*", "143", "offered", "yes", "yes"},
+    {"imaps", "imap", "*", "993", "implicit", "yes", "yes"},
+    {"pop3", "pop3", "*", "110", "offered", "yes", "yes"},
+    {"pop3s", "pop3", "*", "995", "implicit", "yes", "yes"},
 };
 
-static const char *const role_names[] = {"smtp", "submission", "imap", "pop3"};
+static const char *const role_names[] = {"smtp", "submission", "imap", "pop3", "lmtp", "device"};
 static const char *const stance_names[] = {"none", "offered", "required", "implicit"};
 
 const char *listener_role_name(enum listener_role r)
@@ -201,9 +205,10 @@ static void set_defaults(struct config *c)
 			fatal("default of %s", config_settings[i].name);
 	for (size_t i = 0; i < ARRAY_LEN(builtin); i++) {
 		struct listener *l = add_listener(c, span_of(builtin[i].name));
-		const char *const texts[] = {
-		    builtin[i].role, builtin[i].port, builtin[i].tls, builtin[i].auth};
-		const enum listener_key keys[] = {LKEY_ROLE, LKEY_PORT, LKEY_TLS, LKEY_AUTH};
+		const char *const texts[] = {builtin[i].role, builtin[i].address, builtin[i].port,
+		    builtin[i].tls, builtin[i].auth, builtin[i].enabled};
+		const enum listener_key keys[] = {
+		    LKEY_ROLE, LKEY_ADDRESS, LKEY_PORT, LKEY_TLS, LKEY_AUTH, LKEY_ENABLED};
 
 		for (size_t k = 0; k < ARRAY_LEN(keys); k++)
 			set_value(&l->values[keys[k]], &config_listener_keys[keys[k]], texts[k],
@@ -267,17 +272,24 @@ static void fill_listener(const struct config *c, struct listener *l)
 	/* "1.2": one of four words, value.c saw to that. */
 	o->tls_min = 10 + (unsigned)(v[LKEY_TLS_MIN].text[2] - '0');
 	o->ask_client_certificate = strcmp(v[LKEY_CLIENT_CERTIFICATE].text, "ask") == 0;
+	snprintf(o->proxy_from, sizeof(o->proxy_from), "%s", v[LKEY_PROXY_FROM].text);
+	o->connections = v[LKEY_LISTENER_CONNECTIONS].number;
+	o->protocol_log = v[LKEY_PROTOCOL_LOG].number;
 	snprintf(o->hostname, sizeof(o->hostname), "%s",
 	    host[0] ? host : c->values[SET_SERVER_HOSTNAME].text);
 }
 
 static int check_clash(const struct listener *a, const struct listener *b, struct err *err)
 {
-	bool is_same = strcmp(a->out.address, b->out.address) == 0 ||
-		       strcmp(a->out.address, "*") == 0 || strcmp(b->out.address, "*") == 0;
+	const char *x = a->out.address, *y = b->out.address;
+	bool is_unix = x[0] == '/' || y[0] == '/';
+	bool is_same = strcmp(x, y) == 0;
 	const struct value *v = &b->values[LKEY_PORT];
 
-	if (!a->out.enabled || !b->out.enabled || a->out.port != b->out.port || !is_same)
+	if (!is_unix)
+		is_same = a->out.port == b->out.port &&
+			  (is_same || strcmp(x, "*") == 0 || strcmp(y, "*") == 0);
+	if (!a->out.enabled || !b->out.enabled || !is_same)
 		return 0;
 	return err_set(err, ERR_INVALID,
 	    "%s:%u: listener.%s.port: found %u, expected a port that listener.%s has not taken",

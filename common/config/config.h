@@ -23,20 +23,31 @@ enum setting {
 	SET_COUNT
 };
 
-enum listener_role { ROLE_SMTP, ROLE_SUBMISSION, ROLE_IMAP, ROLE_POP3, ROLE_COUNT };
+enum listener_role {
+	ROLE_SMTP,
+	ROLE_SUBMISSION,
+	ROLE_IMAP,
+	ROLE_POP3,
+	ROLE_LMTP,
+	ROLE_DEVICE,
+	ROLE_COUNT
+};
 enum tls_stance { TLS_NONE, TLS_OFFERED, TLS_REQUIRED, TLS_IMPLICIT };
 
 struct config_listener {
 	char name[33];
 	bool enabled;
 	enum listener_role role;
-	char address[65]; /* "*": all, IPv6 and IPv4 */
+	char address[65]; /* "*": all, IPv6 and IPv4; "/...": a unix socket, port means nothing */
 	uint16_t port;
 	enum tls_stance tls;
 	bool auth, login_without_tls;
 	char certificates[256]; /* ids: read with config_list_next */
 	unsigned tls_min;       /* 10, 11, 12 or 13 */
 	bool ask_client_certificate;
+	char proxy_from[256]; /* networks that send a PROXY header; empty: none */
+	uint64_t connections; /* open at once; 0: as many as the protocol may have */
+	bool protocol_log;
 	char hostname[256]; /* never empty: server.hostname if none was given */
 };
 
@@ -45,7 +56,8 @@ struct config;
 /*
  * The built-in listeners, each of which a file can change or switch off: smtp 25 (offered, no
  * auth), submission 587 (required), submissions 465 (implicit), submission-alt 2525 (required),
- * imap 143 (offered), imaps 993 (implicit), pop3 110 (offered), pop3s 995 (implicit).
+ * imap 143 (offered), imaps 993 (implicit), pop3 110 (offered), pop3s 995 (implicit). Switched off
+ * at first: smtp-alt 26 (as smtp), lmtp (127.0.0.1, 24), lmtp-unix (/run/mailstead/lmtp.sock).
  */
 int config_load(const char *path, struct config **out, struct err *err);
 /*

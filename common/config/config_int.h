@@ -9,7 +9,18 @@
 #define CONFIG_FILE_MAX (384 * 1024) /* both files together fit into one frame */
 #define CONFIG_LISTENERS_MAX 256
 
-enum value_type { T_BOOL, T_NUMBER, T_SIZE, T_SECONDS, T_TEXT, T_PATH, T_HOST, T_WORD, T_LIST };
+enum value_type {
+	T_BOOL,
+	T_NUMBER,
+	T_SIZE,
+	T_SECONDS,
+	T_TEXT,
+	T_PATH,
+	T_HOST,
+	T_WORD,
+	T_LIST,
+	T_NETS
+};
 
 struct setting_def {
 	const char *name; /* of a listener's: the key */

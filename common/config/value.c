@@ -2,6 +2,7 @@
 
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
+#include "common/net/addr.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -12,7 +13,7 @@ static const struct {
 	const char *choices; /* separated by one space */
 } choices[] = {
     {"log.level", "debug info warning error"},
-    {"role", "smtp submission imap pop3"},
+    {"role", "smtp submission imap pop3 lmtp device"},
     {"tls", "none offered required implicit"},
     {"tls_min", "1.0 1.1 1.2 1.3"},
     {"client_certificate", "no ask"},
@@ -155,13 +156,24 @@ static int bad_length(const struct setting_def *d, struct span s, struct err *er
 	return unexpected(err, s, expected);
 }
 
-/* "*", or an address that a socket can be bound to. */
+static bool is_nets(struct span s)
+{
+	struct net_range r;
+	struct span word;
+
+	while (config_list_next(&s, &word))
+		if (net_range_parse(&r, word, NULL) < 0)
+			return false;
+	return true;
+}
+
+/* "*", an address that a socket can be bound to, or the path of a unix socket. */
 static bool is_address(struct span s)
 {
 	unsigned char ip[16];
 	char text[65];
 
-	if (span_eq(s, SPAN("*")))
+	if (span_eq(s, SPAN("*")) || (s.p[0] == '/' && s.n > 1))
 		return true;
 	snprintf(text, sizeof(text), "%.*s", SPAN_FMT(s));
 	return inet_pton(AF_INET, text, ip) == 1 || inet_pton(AF_INET6, text, ip) == 1;
@@ -182,13 +194,15 @@ static int parse_text(const struct setting_def *d, struct span s, struct err *er
 		return unexpected(err, s, "a host name");
 	/* Two keys of listeners; nothing else has these names. */
 	if (span_eq(span_of(d->name), SPAN("address")) && !is_address(s))
-		return unexpected(err, s, "an IPv4 or IPv6 address, or *");
+		return unexpected(err, s, "an IPv4 or IPv6 address, *, or a path");
 	if (span_eq(span_of(d->name), SPAN("hostname")) && s.n > 0 && !is_host(s))
 		return unexpected(err, s, "a host name");
 	if (d->type == T_WORD && !is_word(s))
 		return unexpected(err, s, "letters, digits, '-' and '_'");
 	if (d->type == T_LIST && !is_list(s))
 		return unexpected(err, s, "words of letters, digits, '-' and '_' between commas");
+	if (d->type == T_NETS && !is_nets(s))
+		return unexpected(err, s, "addresses and networks between commas");
 	for (size_t i = 0; i < ARRAY_LEN(choices); i++)
 		if (span_eq(span_of(d->name), span_of(choices[i].name)) &&
 		    !is_one_of(s, span_of(choices[i].choices)))
@@ -219,6 +233,7 @@ const char *config_type_name(enum value_type t)
 	    [T_HOST] = "host name",
 	    [T_WORD] = "word",
 	    [T_LIST] = "words",
+	    [T_NETS] = "networks",
 	};
 
 	return names[t];

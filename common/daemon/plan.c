@@ -26,6 +26,8 @@ static int bind_one(const char *address, uint16_t port, struct err *err)
 	struct net_addr a;
 	int fd;
 
+	if (address[0] == '/')
+		return listen_unix(address, err);
 	if (net_addr_parse(&a, span_of(address), port, err) < 0)
 		return -1;
 	fd = parked_take(&a);

@@ -281,6 +281,7 @@ static void frame_init(struct frame *f, const struct role_ops *ops, const char *
 	f->role.ops = ops;
 	f->role.loop = loop_new();
 	list_init(&f->bound);
+	list_init(&f->proxied);
 	notify_open(f->role.loop);
 	offer_init(f);
 	timer_init(&f->drain_end, f->role.loop, on_drain_end, f);

@@ -54,6 +54,9 @@ struct role_ops {
 	    struct role *r, struct role_listener *l, int fd, const struct net_addr *peer);
 	void (*on_refuse)(struct role *r, struct role_listener *l, int fd,
 	    const struct net_addr *peer, const struct err *why);
+	/* All places are taken (of l; NULL: of the whole role): ends the session that is worth
+	 * least, somebody's who has not logged in. False if there is none. May be NULL. */
+	bool (*make_room)(struct role *r, struct role_listener *l);
 	/* r->cfg is the new configuration. May be NULL. */
 	void (*on_reload)(struct role *r);
 	/* Finish sessions, then call role_finished. The process ends 30 s later all the same. */

@@ -46,6 +46,8 @@ struct frame {
 	struct ipc_link *parent;
 	struct offer offer;
 	struct list bound;
+	struct list proxied; /* connections whose PROXY header is awaited */
+	size_t proxied_count;
 	struct ipc_server *ctl;
 	struct timer drain_end;
 	uint64_t started_ms;
@@ -71,6 +73,16 @@ struct role_serving {
 	void (*free)(struct frame *f);
 	void (*status)(struct frame *f, const struct admin_request *rq); /* a record of each */
 };
+
+/* A connection of a client: counted, then the role's or refused. Owns fd. */
+void bound_enter(struct bound *b, int fd, const struct net_addr *client);
+void bound_leave(struct bound *b); /* one of b->pub.current has ended */
+
+/* role_proxy.c */
+bool proxy_is_expected(const struct role_listener *l, const struct net_addr *peer);
+/* Reads the PROXY header, then bound_enter. Owns fd. */
+void proxy_wait(struct bound *b, int fd, const struct net_addr *peer);
+void proxy_clear(struct frame *f);
 
 /* admin.c */
 int ctl_open(struct frame *f, struct err *err);

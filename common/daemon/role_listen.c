@@ -186,21 +186,54 @@ static void bound_commit(struct frame *f, struct offer *o)
 	list_splice(&f->bound, &kept);
 }
 
-static void on_accept(void *arg, int fd, const struct net_addr *peer)
+/* The limit of the listener, or of all: make_room may end a session that is worth less. */
+static int enter(struct role *r, struct bound *b, const struct net_addr *client, struct err *err)
 {
-	struct bound *b = arg;
+	uint64_t most = b->pub.cfg->connections;
+	bool is_full = most > 0 && b->pub.current >= most;
+
+	if (is_full)
+		err_set(err, ERR_LIMIT, "%zu connections of this listener", (size_t)most);
+	else if (limits_enter(r->limits, client, err) == 0)
+		return 0;
+	else if (!limits_is_full(r->limits))
+		return -1;
+	if (!r->ops->make_room || !r->ops->make_room(r, is_full ? &b->pub : NULL))
+		return -1;
+	return limits_enter(r->limits, client, err);
+}
+
+void bound_enter(struct bound *b, int fd, const struct net_addr *client)
+{
 	struct role *r = &b->frame->role;
 	struct err err = ERR_INIT;
 
-	if (limits_enter(r->limits, peer, &err) < 0) {
-		r->ops->on_refuse(r, &b->pub, fd, peer, &err);
+	if (enter(r, b, client, &err) < 0) {
+		r->ops->on_refuse(r, &b->pub, fd, client, &err);
 		return;
 	}
 	b->pub.accepted++;
 	b->pub.current++;
-	b->pub.last_client = *peer;
+	b->pub.last_client = *client;
 	b->pub.last_time = clock_now();
-	r->ops->on_accept(r, &b->pub, fd, peer);
+	r->ops->on_accept(r, &b->pub, fd, client);
+}
+
+void bound_leave(struct bound *b)
+{
+	b->pub.current--;
+	if (b->is_removed && b->pub.current == 0)
+		bound_delete(b);
+}
+
+static void on_accept(void *arg, int fd, const struct net_addr *peer)
+{
+	struct bound *b = arg;
+
+	if (proxy_is_expected(&b->pub, peer))
+		proxy_wait(b, fd, peer);
+	else
+		bound_enter(b, fd, peer);
 }
 
 static void bound_accept(struct frame *f)
@@ -219,6 +252,7 @@ static void bound_accept(struct frame *f)
 
 static void bound_free(struct frame *f)
 {
+	proxy_clear(f);
 	LIST_EACH_SAFE (it, &f->bound)
 		bound_delete(container_of(it, struct bound, link));
 }
@@ -228,9 +262,7 @@ void role_connection_gone(struct role *r, struct role_listener *l, const struct 
 	struct bound *b = container_of(l, struct bound, pub);
 
 	limits_leave(r->limits, peer);
-	b->pub.current--;
-	if (b->is_removed && b->pub.current == 0)
-		bound_delete(b);
+	bound_leave(b);
 }
 
 /* --- status ----------------------------------------------------------------------------------- */

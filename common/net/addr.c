@@ -10,8 +10,8 @@ static size_t ip_len(const struct net_addr *a)
 	return a->family == AF_INET ? 4 : a->family == AF_INET6 ? 16 : 0;
 }
 
-/* ::ffff:a.b.c.d is the IPv4 peer of a dual-stack socket: one form for one host. */
-static void unmap(struct net_addr *a)
+/* The IPv4 peer of a dual-stack socket. */
+void net_addr_unmap(struct net_addr *a)
 {
 	static const unsigned char prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
@@ -40,7 +40,7 @@ int net_addr_parse(struct net_addr *a, struct span text, uint16_t port, struct e
 	}
 	if (inet_pton(AF_INET6, buf, a->ip) == 1) {
 		a->family = AF_INET6;
-		unmap(a);
+		net_addr_unmap(a);
 		return 0;
 	}
 bad:
@@ -68,7 +68,7 @@ int net_addr_from_sockaddr(struct net_addr *a, const struct sockaddr *sa, sockle
 		memcpy(&in6, sa, sizeof(in6));
 		memcpy(a->ip, &in6.sin6_addr, 16);
 		a->port = ntohs(in6.sin6_port);
-		unmap(a);
+		net_addr_unmap(a);
 		return 0;
 	}
 	return sa->sa_family == AF_UNIX ? 0 : -1;
@@ -153,4 +153,32 @@ void net_addr_prefix(
 	if (bits % 8)
 		out[2 + bits / 8] &= (unsigned char)(0xff << (8 - bits % 8));
 	*n = 2 + (bits + 7) / 8;
+}
+
+int net_range_parse(struct net_range *r, struct span text, struct err *err)
+{
+	ssize_t slash = span_chr(text, '/');
+	struct span ip = slash < 0 ? text : span_sub(text, 0, (size_t)slash);
+	uint64_t bits, most;
+
+	if (net_addr_parse(&r->addr, ip, 0, err) < 0)
+		return -1;
+	bits = most = ip_len(&r->addr) * 8;
+	if (slash >= 0 && !span_u64(span_from(text, (size_t)slash + 1), most, &bits))
+		return err_set(err, ERR_INVALID, "\"%.*s\": bits of a network, at most %u",
+		    text.n < 64 ? (int)text.n : 64, text.p, (unsigned)most);
+	r->bits = (unsigned)bits;
+	return 0;
+}
+
+bool net_range_has(const struct net_range *r, const struct net_addr *a)
+{
+	unsigned char x[20], y[20];
+	size_t n, m;
+
+	if (r->addr.family != a->family)
+		return false;
+	net_addr_prefix(&r->addr, r->bits, r->bits, x, &n);
+	net_addr_prefix(a, r->bits, r->bits, y, &m);
+	return n == m && memcmp(x, y, n) == 0;
 }

@@ -94,3 +94,8 @@ size_t limits_total(const struct limits *l)
 {
 	return l->count;
 }
+
+bool limits_is_full(const struct limits *l)
+{
+	return l->count >= l->total;
+}

@@ -15,6 +15,7 @@ void limits_set(struct limits *l, size_t total, size_t per_address, size_t per_n
 /* 0, or -1 with ERR_LIMIT naming which one was reached; then nothing was counted. */
 int limits_enter(struct limits *l, const struct net_addr *a, struct err *err);
 void limits_leave(struct limits *l, const struct net_addr *a);
+bool limits_is_full(const struct limits *l); /* in total */
 size_t limits_total(const struct limits *l);
 
 #endif

@@ -14,6 +14,10 @@ struct listener;
  * lets the kernel pick. Returns the descriptor or -1. */
 int listen_tcp(const struct net_addr *addr, struct err *err);
 
+/* The same for a unix socket at an absolute path: any local user may connect, as to a TCP port of
+ * this machine. A socket that nobody listens on any more is replaced. */
+int listen_unix(const char *path, struct err *err);
+
 /* Takes the descriptor over. on_accept owns the accepted descriptor (non-blocking, CLOEXEC,
  * TCP_NODELAY). full_reply is written to clients that find no descriptor ("421 ...\r\n"). */
 struct listener *listener_new(struct loop *loop, int fd, struct span full_reply,

@@ -13,14 +13,18 @@
 /* RFC 3848: how it came. */
 static const char *with_protocol(const struct session *s)
 {
-	bool tls = conn_is_tls(s->conn), auth = s->account != 0;
+	static const char *const names[3][4] = {
+	    {"ESMTP", "ESMTPA", "ESMTPS", "ESMTPSA"},
+	    {"UTF8SMTP", "UTF8SMTPA", "UTF8SMTPS", "UTF8SMTPSA"},
+	    {"LMTP", "LMTPA", "LMTPS", "LMTPSA"},
+	};
 
-	if (s->t.is_utf8)
-		return tls ? (auth ? "UTF8SMTPSA" : "UTF8SMTPS")
-			   : (auth ? "UTF8SMTPA" : "UTF8SMTP");
 	if (!s->is_esmtp)
 		return "SMTP";
-	return tls ? (auth ? "ESMTPSA" : "ESMTPS") : (auth ? "ESMTPA" : "ESMTP");
+	return names[s->is_lmtp ? 2
+		     : s->t.is_utf8
+			 ? 1
+			 : 0][(conn_is_tls(s->conn) ? 2 : 0) + (s->account != 0 ? 1 : 0)];
 }
 
 /* RFC 5321 section 4.4. The recipient is named only when there is one: others stay unknown. */
@@ -28,7 +32,10 @@ static void write_received(struct session *s, struct strbuf *b)
 {
 	char literal[NET_ADDR_TEXT], date[MAIL_DATE_LEN];
 
-	net_addr_format_literal(&s->peer, literal);
+	if (s->peer.family == AF_UNIX)
+		snprintf(literal, sizeof(literal), "local");
+	else
+		net_addr_format_literal(&s->peer, literal);
 	mail_date_format(date, clock_now(), 0);
 	strbuf_addf(b, "Received: from %s (%s)\r\n\tby %s with %s id %s", s->helo, literal,
 	    s->listener->cfg->hostname, with_protocol(s), s->id);

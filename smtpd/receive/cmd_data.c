@@ -143,6 +143,8 @@ static bool refuse_content(struct session *s)
 static void content_complete(struct session *s)
 {
 	s->wait = WAIT_COMMAND;
+	/* RFC 2033 section 4.2 */
+	s->reply_count = s->is_lmtp ? s->t.rcpt_count : 1;
 	conn_set_deadline(s->conn, config_u64(s->cfg, SET_SMTP_COMMAND_DEADLINE) * 1000);
 	if (refuse_content(s)) {
 		s->server->refused++;

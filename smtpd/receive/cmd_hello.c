@@ -33,7 +33,7 @@ void cmd_helo(struct session *s, struct span arg)
 void cmd_ehlo(struct session *s, struct span arg)
 {
 	if (!take_helo(s, arg)) {
-		reply_error(s, 501, "5.5.4", "EHLO needs a host name");
+		reply_error(s, 501, "5.5.4", "%s needs a host name", s->is_lmtp ? "LHLO" : "EHLO");
 		return;
 	}
 	transaction_reset(s);

@@ -8,6 +8,8 @@
 #define NEEDS_HELO 2u
 #define NEEDS_MAIL 4u
 #define NO_ARGUMENT 8u
+#define NOT_LMTP 16u
+#define ONLY_LMTP 32u
 
 struct command {
 	struct span name;
@@ -16,8 +18,9 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {SPAN_INIT("EHLO"), BEFORE_TLS, cmd_ehlo},
-    {SPAN_INIT("HELO"), BEFORE_TLS, cmd_helo},
+    {SPAN_INIT("EHLO"), BEFORE_TLS | NOT_LMTP, cmd_ehlo},
+    {SPAN_INIT("HELO"), BEFORE_TLS | NOT_LMTP, cmd_helo},
+    {SPAN_INIT("LHLO"), BEFORE_TLS | ONLY_LMTP, cmd_ehlo},
     {SPAN_INIT("STARTTLS"), BEFORE_TLS | NO_ARGUMENT, cmd_starttls},
     {SPAN_INIT("AUTH"), NEEDS_HELO, cmd_auth},
     {SPAN_INIT("MAIL"), NEEDS_HELO, cmd_mail},
@@ -70,12 +73,12 @@ void command_run(struct session *s, struct span line)
 	if (is_http(name)) {
 		log_info("smtp-http", LOG_STR("session", s->id), LOG_STR("client", s->client));
 		s->is_closing = true;
-	} else if (!c) {
+	} else if (!c || (c->flags & (s->is_lmtp ? NOT_LMTP : ONLY_LMTP))) {
 		reply_error(s, 500, "5.5.1", "Unknown command");
 	} else if (session_needs_tls(s) && !(c->flags & BEFORE_TLS)) {
 		reply_error(s, 530, "5.7.0", "Must issue a STARTTLS command first");
 	} else if ((c->flags & NEEDS_HELO) && s->helo[0] == '\0') {
-		reply_error(s, 503, "5.5.1", "Say EHLO first");
+		reply_error(s, 503, "5.5.1", "Say %s first", s->is_lmtp ? "LHLO" : "EHLO");
 	} else if ((c->flags & NEEDS_MAIL) && !s->t.is_open) {
 		reply_error(s, 503, "5.5.1", "MAIL comes first");
 	} else if ((c->flags & NO_ARGUMENT) && arg.n > 0) {

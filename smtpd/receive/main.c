@@ -58,6 +58,26 @@ static void on_refuse(struct role *r, struct role_listener *l, int fd, const str
 	close(fd);
 }
 
+/* Whoever neither logged in nor is in the middle of a message; of those the oldest. */
+static bool make_room(struct role *r, struct role_listener *l)
+{
+	struct receive *p = r->ctx;
+
+	LIST_EACH (it, &p->sessions) {
+		struct session *s = container_of(it, struct session, link);
+
+		if (s->account != 0 || s->t.is_open || s->wait == WAIT_RESULT ||
+		    (l && s->listener != l))
+			continue;
+		log_info("smtp-evicted", LOG_STR("session", s->id), LOG_STR("client", s->client));
+		reply(s, 421, "4.7.0", "%s Too many connections, try later",
+		    s->listener->cfg->hostname);
+		session_end(s);
+		return true;
+	}
+	return false;
+}
+
 static void on_drain(struct role *r)
 {
 	struct receive *p = r->ctx;
@@ -101,11 +121,12 @@ int main(int argc, char **argv)
 	    .name = "smtpd-receive",
 	    .state = {"queue"},
 	    .serving = &role_serving,
-	    .roles = 1u << ROLE_SMTP | 1u << ROLE_SUBMISSION,
+	    .roles = 1u << ROLE_SMTP | 1u << ROLE_SUBMISSION | 1u << ROLE_LMTP,
 	    .full_reply = "421 4.7.0 Too many connections, try later\r\n",
 	    .start = start,
 	    .on_accept = on_accept,
 	    .on_refuse = on_refuse,
+	    .make_room = make_room,
 	    .on_drain = on_drain,
 	    .status = status,
 	    .stop = stop,

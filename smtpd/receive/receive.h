@@ -89,9 +89,10 @@ struct session {
 	char id[17];
 	char client[NET_ADDR_TEXT];
 	enum session_wait wait;
-	bool is_closing, is_esmtp;
+	bool is_closing, is_esmtp, is_lmtp;
 	unsigned pending;
 	unsigned errors;
+	size_t reply_count; /* how often the next reply is written: LMTP has one a recipient */
 	char helo[256];
 	uint64_t account; /* logged in: not 0 */
 	char user[SASL_USER_MAX + 1];

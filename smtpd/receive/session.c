@@ -100,7 +100,9 @@ __attribute__((format(printf, 4, 0))) static void write_reply(
 	strbuf_vaddf(&b, fmt, ap);
 	strbuf_truncate(&b, 510);
 	strbuf_add(&b, SPAN("\r\n"));
-	conn_write(s->conn, strbuf_span(&b));
+	for (; s->reply_count > 0; s->reply_count--)
+		conn_write(s->conn, strbuf_span(&b));
+	s->reply_count = 1;
 	strbuf_clear(&b);
 }
 
@@ -248,7 +250,7 @@ static void on_drain(void *arg)
 
 static void greet(struct session *s)
 {
-	reply(s, 220, NULL, "%s ESMTP", s->listener->cfg->hostname);
+	reply(s, 220, NULL, "%s %s", s->listener->cfg->hostname, s->is_lmtp ? "LMTP" : "ESMTP");
 }
 
 static void on_secure(void *arg)
@@ -297,6 +299,8 @@ void session_start(struct receive *p, struct role_listener *l, int fd, const str
 	s->server = p;
 	s->listener = l;
 	s->cfg = config_ref(p->role->cfg);
+	s->is_lmtp = l->cfg->role == ROLE_LMTP;
+	s->reply_count = 1;
 	s->peer = *peer;
 	role_session_id(s->id);
 	net_addr_format(peer, s->client);

@@ -119,7 +119,7 @@ class Appliance:
             lines[f"listener.{name}.address"] = "127.0.0.1"
         for name, keys in self.listeners.items():
             for key, value in keys.items():
-                lines[f"listener.{name}.{key}"] = value
+                lines[f"listener.{name}.{key}"] = value.replace("$FOLDER", self.folder)
         with open(self.conf, "w", encoding="utf-8") as conf:
             conf.writelines(f'{k} = "{v}"\n' for k, v in lines.items())
 
@@ -236,9 +236,15 @@ class Appliance:
             pem.write(ssl.get_server_certificate(("127.0.0.1", self.ports["imaps"])))
         return path
 
-    def connect(self, listener, timeout=30):
+    def connect(self, listener, timeout=30, is_raw=False):
         """A plain socket to a listener, or through TLS where it is implicit."""
+        path = self.listeners.get(listener, {}).get("address", "").replace("$FOLDER", self.folder)
+        if path.startswith("/"):
+            sock = socket.socket(socket.AF_UNIX)
+            sock.settimeout(timeout)
+            sock.connect(path)
+            return sock
         sock = socket.create_connection(("127.0.0.1", self.ports[listener]), timeout=timeout)
-        if listener in ("submissions", "imaps", "pop3s"):
+        if listener in ("submissions", "imaps", "pop3s") and not is_raw:
             sock = tls_context().wrap_socket(sock, server_hostname="mail.example.test")
         return sock

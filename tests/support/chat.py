@@ -13,6 +13,7 @@ One behaviour a file. Lines before the first `connect` or `include` are the head
 Then steps, one a line:
 
     connect [NAME=]LISTENER   and use it; a later `use NAME` goes back to it
+    connect-raw ...           the same without TLS, which `starttls` begins
     include FILE              steps of FILE.inc
     C: text                   the client sends the line and CRLF; C: lines that follow each other
                               leave in one piece
@@ -31,7 +32,8 @@ Then steps, one a line:
     M: text, M/ regex, M* regex   its lines, as S; M! regex: nowhere in it; M. : it ends here
 
 Text knows \\r \\n \\t \\0 \\\\ \\xHH, ${name}, \\b64{text}, \\*{N}{text}, and in what the client
-sends \\| where TCP cuts it in two. ${id} is new in each run; ${password} is every account's.
+sends \\| where TCP cuts it in two. ${id} is new in each run; ${password} is every account's; ${port}
+is the port of our side, ${port16} in two bytes.
 """
 import atexit
 import base64
@@ -47,7 +49,7 @@ from appliance import Appliance, PASSWORD, tls_context
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
                       "protocol", "chat")
 TIMEOUT = 20
-STEPS = {"connect", "use", "include", "C:", "C+", "S:", "S/", "S*", "starttls", "closed", "drop",
+STEPS = {"connect", "connect-raw", "use", "include", "C:", "C+", "S:", "S/", "S*", "starttls", "closed", "drop",
          "shut", "accepted", "event", "noevent", "ctl", "delivered", "O/", "O!", "mail", "M:", "M/", "M*",
          "M!", "M."}
 SIOCOUTQNSD = 0x894B  # bytes that TCP has not sent yet
@@ -86,7 +88,7 @@ class Chat:
                 self.values.append(line.strip())
                 continue
             word, _, rest = line.partition(" ")
-            is_head = is_head and word not in ("connect", "include")
+            is_head = is_head and word not in ("connect", "connect-raw", "include")
             if is_head:
                 self.head(number, word, rest)
             elif word == "include":
@@ -212,6 +214,8 @@ def pattern(text, variables):
 # --- one connection -------------------------------------------------------------------------------
 def unread_by_server(sock):
     """Whether the server has not yet read all that was sent to it (loopback, IPv4)."""
+    if sock.family != socket.AF_INET:
+        return False
     if struct.unpack("i", fcntl.ioctl(sock.fileno(), SIOCOUTQNSD, b"\0\0\0\0"))[0] > 0:
         return True
     mine, theirs = sock.getsockname()[1], sock.getpeername()[1]
@@ -223,10 +227,12 @@ def unread_by_server(sock):
 
 
 class Connection:
-    def __init__(self, appliance, listener):
-        self.sock = appliance.connect(listener, timeout=TIMEOUT)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.port = self.sock.getsockname()[1]
+    def __init__(self, appliance, listener, is_raw=False):
+        self.sock = appliance.connect(listener, timeout=TIMEOUT, is_raw=is_raw)
+        self.port = 0
+        if self.sock.family == socket.AF_INET:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.port = self.sock.getsockname()[1]
         self.input = b""
         self.is_over = False
 
@@ -349,7 +355,7 @@ class Run:
         elif word[1:] in (":", "/", "*", "!", "."):
             {"S": self.hear, "M": self.read, "O": self.look}[word[0]](word[1], rest)
         else:
-            getattr(self, "do_" + word)(rest)
+            getattr(self, "do_" + word.replace("-", "_"))(rest)
 
     def match(self, kind, rest, line):
         if kind == ":":
@@ -393,11 +399,16 @@ class Run:
         if bool(found) != (kind == "/"):
             raise Wrong(f"{'no ' if kind == '/' else ''}{rest!r} in {self.output!r}")
 
-    def do_connect(self, rest):
+    def do_connect(self, rest, is_raw=False):
         name, _, listener = self.text(rest).rpartition("=")
-        self.conn = Connection(self.appliance, listener.strip())
+        self.conn = Connection(self.appliance, listener.strip(), is_raw)
+        self.variables["port"] = str(self.conn.port).encode()
+        self.variables["port16"] = struct.pack(">H", self.conn.port)
         self.connections[name.strip() or listener.strip()] = self.conn
         self.said.append(f"connect {rest}")
+
+    def do_connect_raw(self, rest):
+        self.do_connect(rest, True)
 
     def do_use(self, rest):
         self.conn = self.connections[rest.strip()]
