@@ -2,7 +2,6 @@
 
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
-#include "common/net/addr.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -156,27 +155,40 @@ static int bad_length(const struct setting_def *d, struct span s, struct err *er
 	return unexpected(err, s, expected);
 }
 
+/* An IPv4 or IPv6 address: the bits of its family, else 0. */
+static unsigned address_bits(struct span s)
+{
+	unsigned char ip[16];
+	char text[65];
+
+	if (s.n >= sizeof(text))
+		return 0;
+	snprintf(text, sizeof(text), "%.*s", SPAN_FMT(s));
+	if (inet_pton(AF_INET, text, ip) == 1)
+		return 32;
+	return inet_pton(AF_INET6, text, ip) == 1 ? 128 : 0;
+}
+
 static bool is_nets(struct span s)
 {
-	struct net_range r;
 	struct span word;
 
-	while (config_list_next(&s, &word))
-		if (net_range_parse(&r, word, NULL) < 0)
+	while (config_list_next(&s, &word)) {
+		ssize_t slash = span_chr(word, '/');
+		unsigned most = address_bits(slash < 0 ? word : span_sub(word, 0, (size_t)slash));
+		uint64_t bits;
+
+		if (most == 0 ||
+		    (slash >= 0 && !span_u64(span_from(word, (size_t)slash + 1), most, &bits)))
 			return false;
+	}
 	return true;
 }
 
 /* "*", an address that a socket can be bound to, or the path of a unix socket. */
 static bool is_address(struct span s)
 {
-	unsigned char ip[16];
-	char text[65];
-
-	if (span_eq(s, SPAN("*")) || (s.p[0] == '/' && s.n > 1))
-		return true;
-	snprintf(text, sizeof(text), "%.*s", SPAN_FMT(s));
-	return inet_pton(AF_INET, text, ip) == 1 || inet_pton(AF_INET6, text, ip) == 1;
+	return span_eq(s, SPAN("*")) || (s.p[0] == '/' && s.n > 1) || address_bits(s) > 0;
 }
 
 static int parse_text(const struct setting_def *d, struct span s, struct err *err)

@@ -142,7 +142,8 @@ START_TEST(texts)
 	ck_assert_str_eq(check("listener.x.auth", "maybe"),
 	    "listener.x.auth: found \"maybe\", expected yes or no");
 	ck_assert_str_eq(check("listener.x.address", "localhost"),
-	    "listener.x.address: found \"localhost\", expected an IPv4 or IPv6 address, *, or a path");
+	    "listener.x.address: found \"localhost\", expected an IPv4 or IPv6 address, *, or a "
+	    "path");
 	ck_assert_str_eq(check("listener.x.address", "::1"), "");
 	ck_assert_str_eq(check("listener.x.hostname", "no way"),
 	    "listener.x.hostname: found \"no way\", expected a host name");
