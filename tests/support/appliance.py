@@ -101,6 +101,7 @@ class Appliance:
         if kind is None:
             assert "ERROR: AddressSanitizer" not in text, text
             assert "ERROR: LeakSanitizer" not in text, text
+            assert "WARNING: ThreadSanitizer" not in text, text
             assert "runtime error:" not in text, text
         if kind is not None:
             print(text[-20000:])
