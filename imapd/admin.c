@@ -238,8 +238,10 @@ static void restore_done(struct db_op *op);
 
 static void restore_go_on(struct restore *r)
 {
-	r->op = (struct db_op){
-	    .run = restore_run, .done = restore_done, .cost = (size_t)STORE_UNDELETE_MAX * 80};
+	r->op = (struct db_op){.run = restore_run,
+	    .done = restore_done,
+	    .cost = (size_t)STORE_UNDELETE_MAX * 80,
+	    .need = DB_CHANGES};
 	store_write(r->server->store, &r->op);
 }
 

@@ -239,6 +239,7 @@ static void write_messages(struct append *a)
 	w->task.write = append_write;
 	w->task.done = append_done;
 	w->task.clear = write_clear;
+	w->task.op.need = DB_ADDS;
 	w->task.op.cost = a->held + a->count * 8192;
 	task_write(&w->task);
 }
@@ -322,7 +323,6 @@ static void check_read(struct task *t, struct db_txn *txn, struct err *err)
 	struct check_task *c = container_of(t, struct check_task, task);
 	const struct session *s = t->session;
 	struct store_mailbox mb;
-	struct store_usage u;
 
 	if (store_mailbox_find(txn, s->account, c->name, &mb, err) < 0) {
 		c->has_no_target = true;
@@ -330,9 +330,8 @@ static void check_read(struct task *t, struct db_txn *txn, struct err *err)
 	}
 	if (mb.is_noselect)
 		err_set(err, ERR_INVALID, "this name is only a level of the hierarchy");
-	else if (s->limits.quota_bytes && store_account_usage(txn, s->account, &u, err) == 0 &&
-		 u.bytes + c->size > s->limits.quota_bytes)
-		err_set(err, ERR_QUOTA, "the message is larger than the space left");
+	else if (c->size > 0)
+		store_quota_check(txn, s->account, &s->limits, c->size, 1, err);
 }
 
 static void check_done(struct task *t)

@@ -74,7 +74,8 @@ static void enter(struct session *s, const struct ipc_login_result *res)
 	struct task *t = task_new(s, sizeof(*t));
 
 	s->account = res->account;
-	s->limits = (struct store_limits){res->quota_bytes, res->quota_messages};
+	s->limits = (struct store_limits){
+	    res->quota_bytes, res->quota_messages, config_bool(s->cfg, SET_STORE_UNDELETE_COUNTS)};
 	t->read = ensure_read;
 	t->done = ensure_read_done;
 	task_read(t);

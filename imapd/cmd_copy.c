@@ -145,6 +145,7 @@ static void copy(struct session *s, struct parser *p, bool is_uid, bool is_move)
 		finish_bad(s, "There is no message with this number");
 		return;
 	}
+	c->task.op.need = is_move ? DB_CHANGES : DB_ADDS;
 	c->count = count_seen(s->view->snap, &c->uids);
 	c->task.op.cost = c->count * 512;
 	task_write(&c->task);

@@ -138,6 +138,7 @@ void cmd_create(struct session *s, struct parser *p)
 	m = task_new(s, sizeof(*m));
 	m->name = name;
 	m->special_use = uses;
+	m->task.op.need = DB_CHANGES;
 	m->task.write = create_write;
 	m->task.done = create_done;
 	task_write(&m->task);
@@ -196,6 +197,7 @@ void cmd_rename(struct session *s, struct parser *p)
 	m = task_new(s, sizeof(*m));
 	m->name = from;
 	m->to = to;
+	m->task.op.need = DB_CHANGES;
 	m->task.write = rename_write;
 	m->task.done = rename_done;
 	task_write(&m->task);
@@ -232,6 +234,7 @@ static void subscribe(struct session *s, struct parser *p, bool is_on)
 	m = task_new(s, sizeof(*m));
 	m->name = name;
 	m->is_on = is_on;
+	m->task.op.need = DB_CHANGES;
 	m->task.write = subscribe_write;
 	m->task.done = subscribe_done;
 	task_write(&m->task);

@@ -28,18 +28,20 @@ static void quota_read(struct task *t, struct db_txn *txn, struct err *err)
 /* STORAGE counts in units of 1,024 bytes. */
 static void write_quota(struct session *s, const struct store_usage *u)
 {
+	uint64_t bytes = u->bytes + (s->limits.counts_kept ? u->kept_bytes : 0);
+	uint64_t messages = u->messages + (s->limits.counts_kept ? u->kept_messages : 0);
 	struct strbuf b;
 	const char *sep = "";
 
 	strbuf_init(&b, 1024);
 	strbuf_add_str(&b, "QUOTA \"\" (");
 	if (s->limits.quota_bytes) {
-		strbuf_addf(&b, "STORAGE %llu %llu", (unsigned long long)((u->bytes + 1023) / 1024),
+		strbuf_addf(&b, "STORAGE %llu %llu", (unsigned long long)((bytes + 1023) / 1024),
 		    (unsigned long long)(s->limits.quota_bytes / 1024));
 		sep = " ";
 	}
 	if (s->limits.quota_messages)
-		strbuf_addf(&b, "%sMESSAGE %llu %llu", sep, (unsigned long long)u->messages,
+		strbuf_addf(&b, "%sMESSAGE %llu %llu", sep, (unsigned long long)messages,
 		    (unsigned long long)s->limits.quota_messages);
 	strbuf_add_chr(&b, ')');
 	untagged(s, "%s", b.p);

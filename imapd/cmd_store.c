@@ -177,6 +177,9 @@ static void store(struct session *s, struct parser *p, bool is_uid)
 		finish(s, "NO [NOPERM] The mailbox is selected read-only");
 		return;
 	}
+	/* Marking as \Deleted is the first step of making room. */
+	if (st->change.mode == FLAGS_REMOVE || !(st->change.flags & FLAG_DELETED))
+		st->task.op.need = DB_CHANGES;
 	st->task.op.cost = uidset_count(&st->uids) * 64;
 	task_write(&st->task);
 }

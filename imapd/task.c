@@ -76,8 +76,9 @@ static void write_done(struct db_op *op)
 void task_write(struct task *t)
 {
 	size_t cost = t->op.cost;
+	enum db_need need = t->op.need;
 
 	start(t);
-	t->op = (struct db_op){.run = write_run, .done = write_done, .cost = cost};
+	t->op = (struct db_op){.run = write_run, .done = write_done, .cost = cost, .need = need};
 	store_write(t->session->server->store, &t->op);
 }

@@ -55,6 +55,8 @@ int account_get(struct db_txn *txn, uint64_t account, struct account_row *a, str
 		return store_corrupt(err, account, "the account row");
 	a->bytes = dec_u64(&d);
 	a->messages = dec_u64(&d);
+	a->kept_bytes = dec_u64(&d);
+	a->kept_messages = dec_u64(&d);
 	a->next_mailbox = dec_u64(&d);
 	a->next_object = dec_u64(&d);
 	a->modseq = dec_u64(&d);
@@ -64,16 +66,18 @@ int account_get(struct db_txn *txn, uint64_t account, struct account_row *a, str
 
 int account_put(struct db_txn *txn, uint64_t account, const struct account_row *a, struct err *err)
 {
-	unsigned char row[45];
+	unsigned char row[61];
 	struct db_key k;
 
 	row[0] = ROW_VERSION;
 	be_put64(row + 1, a->bytes);
 	be_put64(row + 9, a->messages);
-	be_put64(row + 17, a->next_mailbox);
-	be_put64(row + 25, a->next_object);
-	be_put64(row + 33, a->modseq);
-	be_put32(row + 41, a->last_uidvalidity);
+	be_put64(row + 17, a->kept_bytes);
+	be_put64(row + 25, a->kept_messages);
+	be_put64(row + 33, a->next_mailbox);
+	be_put64(row + 41, a->next_object);
+	be_put64(row + 49, a->modseq);
+	be_put32(row + 57, a->last_uidvalidity);
 	store_key(&k, account, KIND_ACCOUNT);
 	return db_put(txn, db_key_span(&k), span_make(row, sizeof(row)), err);
 }
@@ -92,17 +96,33 @@ uint32_t account_next_uidvalidity(struct account_row *a)
 int account_check_quota(const struct account_row *a, const struct store_limits *limits,
     uint64_t bytes, uint64_t messages, struct err *err)
 {
+	uint64_t used_bytes = a->bytes, used_messages = a->messages;
+
 	if (!limits)
 		return 0;
+	if (limits->counts_kept) {
+		used_bytes += a->kept_bytes;
+		used_messages += a->kept_messages;
+	}
 	if (limits->quota_bytes &&
-	    (a->bytes > limits->quota_bytes || bytes > limits->quota_bytes - a->bytes))
+	    (used_bytes > limits->quota_bytes || bytes > limits->quota_bytes - used_bytes))
 		return err_set(err, ERR_QUOTA, "over quota: %llu of %llu bytes are in use",
-		    (unsigned long long)a->bytes, (unsigned long long)limits->quota_bytes);
-	if (limits->quota_messages && (a->messages > limits->quota_messages ||
-					  messages > limits->quota_messages - a->messages))
+		    (unsigned long long)used_bytes, (unsigned long long)limits->quota_bytes);
+	if (limits->quota_messages && (used_messages > limits->quota_messages ||
+					  messages > limits->quota_messages - used_messages))
 		return err_set(err, ERR_QUOTA, "over quota: %llu of %llu messages",
-		    (unsigned long long)a->messages, (unsigned long long)limits->quota_messages);
+		    (unsigned long long)used_messages, (unsigned long long)limits->quota_messages);
 	return 0;
+}
+
+int store_quota_check(struct db_txn *txn, uint64_t account, const struct store_limits *limits,
+    uint64_t bytes, uint64_t messages, struct err *err)
+{
+	struct account_row a;
+
+	if (account_get(txn, account, &a, err) < 0)
+		return -1;
+	return account_check_quota(&a, limits, bytes, messages, err);
 }
 
 int store_account_usage(
@@ -112,7 +132,7 @@ int store_account_usage(
 
 	if (account_get(txn, account, &a, err) < 0)
 		return -1;
-	*u = (struct store_usage){a.bytes, a.messages};
+	*u = (struct store_usage){a.bytes, a.messages, a.kept_bytes, a.kept_messages};
 	return 0;
 }
 

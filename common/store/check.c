@@ -36,6 +36,7 @@ static void forget_account(struct checking *k)
 static bool is_wrong(const struct account_row *a, const struct account_row *sum)
 {
 	return a->bytes != sum->bytes || a->messages != sum->messages ||
+	       a->kept_bytes != sum->kept_bytes || a->kept_messages != sum->kept_messages ||
 	       a->next_mailbox < sum->next_mailbox || a->next_object < sum->next_object ||
 	       a->modseq < sum->modseq || a->last_uidvalidity < sum->last_uidvalidity;
 }
@@ -52,13 +53,18 @@ static int check_row(struct checking *k, struct err *err)
 		check_damage(k, NULL, 0, true, "%s", why.text);
 	else
 		check_damage(k, NULL, 0, true,
-		    "the account counts %llu messages of %llu bytes, has %llu of %llu",
+		    "the account counts %llu messages of %llu bytes, has %llu of %llu; for "
+		    "undelete %llu of %llu bytes, has %llu of %llu",
 		    (unsigned long long)a.messages, (unsigned long long)a.bytes,
-		    (unsigned long long)sum->messages, (unsigned long long)sum->bytes);
+		    (unsigned long long)sum->messages, (unsigned long long)sum->bytes,
+		    (unsigned long long)a.kept_messages, (unsigned long long)a.kept_bytes,
+		    (unsigned long long)sum->kept_messages, (unsigned long long)sum->kept_bytes);
 	if (!k->c->repair)
 		return 0;
 	a.bytes = sum->bytes;
 	a.messages = sum->messages;
+	a.kept_bytes = sum->kept_bytes;
+	a.kept_messages = sum->kept_messages;
 	if (a.next_mailbox < sum->next_mailbox)
 		a.next_mailbox = sum->next_mailbox;
 	if (a.next_object < sum->next_object)
@@ -74,7 +80,7 @@ static int check_account(struct checking *k, struct err *err)
 {
 	k->c->accounts++;
 	if (check_mailboxes(k, err) < 0 || check_expunged(k, err) < 0 ||
-	    check_objects(k, err) < 0 || check_row(k, err) < 0)
+	    check_deleted(k, err) < 0 || check_objects(k, err) < 0 || check_row(k, err) < 0)
 		return -1;
 	return 0;
 }

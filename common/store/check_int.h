@@ -44,6 +44,7 @@ void check_ref(struct checking *k, uint64_t object, const char *mailbox, uint32_
 int check_mailboxes(struct checking *k, struct err *err);
 /* check_object.c: objects of one account; then files of all. */
 int check_expunged(struct checking *k, struct err *err);
+int check_deleted(struct checking *k, struct err *err);
 int check_objects(struct checking *k, struct err *err);
 int check_files(struct checking *k, struct err *err);
 int check_bodies(

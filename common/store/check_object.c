@@ -28,10 +28,56 @@ int check_expunged(struct checking *k, struct err *err)
 			check_damage(k, NULL, 0, false, "expunged messages: %s", why.text);
 			continue;
 		}
-		for (size_t i = 0; i < n; i++)
+		for (size_t i = 0; i < n; i++) {
 			check_ref(k, m[i].object, NULL, m[i].uid);
+			k->sum.kept_bytes += m[i].size;
+		}
+		k->sum.kept_messages += n;
 	}
 	db_cursor_close(&c);
+	return rc;
+}
+
+/* The first row of a deleted mailbox at or behind *key that does not decode: 1, 0, -1. */
+static int find_bad_deleted(struct checking *k, struct db_key *key, struct err *err)
+{
+	struct mailbox_row row;
+	struct db_key prefix;
+	struct db_cursor c;
+	int rc;
+
+	store_key(&prefix, k->account, KIND_DELETED);
+	if (db_cursor_open(k->txn, &c, db_key_span(&prefix), err) < 0)
+		return -1;
+	for (rc = db_seek(&c, db_key_span(key), err); rc == 1; rc = db_next(&c, err)) {
+		uint64_t id = c.key.n == 25 ? be_get64(c.key.p + 17) : 0;
+
+		if (id == 0 || !mailbox_row_decode(c.val, id, &row)) {
+			db_key_init(key);
+			db_key_raw(key, c.key);
+			break;
+		}
+		if (id >= k->sum.next_mailbox)
+			k->sum.next_mailbox = id + 1;
+	}
+	db_cursor_close(&c);
+	return rc;
+}
+
+/* A row that is damaged would keep everything from being restored: it goes, and what was in that
+ * mailbox is kept as long as it would have been. */
+int check_deleted(struct checking *k, struct err *err)
+{
+	struct db_key key;
+	int rc;
+
+	store_key(&key, k->account, KIND_DELETED);
+	while ((rc = find_bad_deleted(k, &key, err)) == 1) {
+		check_damage(k, NULL, 0, true, "the row of a deleted mailbox does not decode");
+		if (k->c->repair && db_del(k->txn, db_key_span(&key), err) < 0)
+			return -1;
+		db_key_u8(&key, 0);
+	}
 	return rc;
 }
 

@@ -4,18 +4,35 @@
 #include "common/event/clock.h"
 #include "common/store/store_int.h"
 
-int expunged_put(struct db_txn *txn, uint64_t account, uint64_t mailbox, int64_t now,
+int expunged_put(struct db_txn *txn, struct account_row *a, uint64_t account, uint64_t mailbox,
     const struct store_message *m, size_t n, struct err *err)
 {
+	int64_t now = clock_now();
 	unsigned char row[CHUNK_BYTES];
 	size_t len = chunk_encode(m, n, row);
 	struct db_key k;
 
+	for (size_t i = 0; i < n; i++)
+		a->kept_bytes += m[i].size;
+	a->kept_messages += n;
 	store_key(&k, account, KIND_EXPUNGED);
 	db_key_u64(&k, now > 0 ? (uint64_t)now : 0);
 	db_key_u64(&k, mailbox);
 	db_key_u32(&k, m[0].uid);
 	return db_put(txn, db_key_span(&k), span_make(row, len), err);
+}
+
+int kept_release(
+    struct db_txn *txn, uint64_t account, uint64_t bytes, uint64_t messages, struct err *err)
+{
+	struct account_row a;
+
+	if (account_get(txn, account, &a, err) < 0)
+		return -1;
+	/* A wrong count is for the check to find, and nothing that waits for it. */
+	a.kept_bytes -= bytes < a.kept_bytes ? bytes : a.kept_bytes;
+	a.kept_messages -= messages < a.kept_messages ? messages : a.kept_messages;
+	return account_put(txn, account, &a, err);
 }
 
 static int expunge_open(struct db_txn *txn, uint64_t account, uint64_t mailbox,
@@ -51,7 +68,7 @@ static int expunge_chunk(struct chunk_walk *w, struct account_row *a, struct mai
 	if (n == 0)
 		return 0;
 	c->n = keep;
-	if (expunged_put(w->txn, c->account, c->mailbox, clock_now(), removed, n, err) < 0)
+	if (expunged_put(w->txn, a, c->account, c->mailbox, removed, n, err) < 0)
 		return -1;
 	return chunk_put_thinned(w->txn, c, err);
 }
@@ -102,7 +119,7 @@ static int clear_chunk(struct db_txn *txn, struct account_row *a, struct chunk *
 	for (size_t i = 0; i < c->n; i++)
 		a->bytes -= c->m[i].size;
 	a->messages -= c->n;
-	if (c->n && expunged_put(txn, c->account, c->mailbox, clock_now(), c->m, c->n, err) < 0)
+	if (c->n && expunged_put(txn, a, c->account, c->mailbox, c->m, c->n, err) < 0)
 		return -1;
 	return chunk_del(txn, c, err);
 }

@@ -39,13 +39,18 @@ static int gc_expunged_row(struct db_txn *txn, struct store_gc *gc, uint64_t acc
     const struct db_key *key, struct span val, struct err *err)
 {
 	struct store_message m[CHUNK_MAX];
+	uint64_t bytes = 0;
 	size_t n = 0;
 
 	if (chunk_decode(val, m, CHUNK_MAX, &n, err) < 0)
 		return -1;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		bytes += m[i].size;
 		if (object_unref(txn, account, m[i].object, gc->now, err) < 0)
 			return -1;
+	}
+	if (kept_release(txn, account, bytes, n, err) < 0)
+		return -1;
 	gc->freed += n;
 	return db_del(txn, db_key_span(key), err);
 }

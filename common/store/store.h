@@ -75,10 +75,12 @@ void store_take_hint(struct store *s, struct span hint);
 struct store_limits {
 	uint64_t quota_bytes;    /* 0: none */
 	uint64_t quota_messages; /* 0: none */
+	bool counts_kept;        /* what is kept for undelete counts too */
 };
 
 struct store_usage {
 	uint64_t bytes, messages;
+	uint64_t kept_bytes, kept_messages; /* for undelete */
 };
 
 /* Creates the account with INBOX, Drafts, Sent, Junk, Trash, Archive (special-use and subscribed)
@@ -86,6 +88,9 @@ struct store_usage {
 int store_account_ensure(struct db_txn *txn, uint64_t account, struct err *err);
 int store_account_usage(
     struct db_txn *txn, uint64_t account, struct store_usage *u, struct err *err);
+/* ERR_QUOTA if so much more is too much. What adds something asks for itself. */
+int store_quota_check(struct db_txn *txn, uint64_t account, const struct store_limits *limits,
+    uint64_t bytes, uint64_t messages, struct err *err);
 
 /* --- mailboxes -------------------------------------------------------------------------------- */
 enum store_special_use {

@@ -35,6 +35,7 @@ void store_note(struct db_txn *txn, uint64_t account, uint64_t mailbox, uint64_t
  */
 struct account_row {
 	uint64_t bytes, messages;
+	uint64_t kept_bytes, kept_messages; /* for undelete */
 	uint64_t next_mailbox, next_object, modseq;
 	uint32_t last_uidvalidity;
 };
@@ -167,8 +168,11 @@ int vanished_add(struct db_txn *txn, uint64_t account, struct mailbox_row *row,
     const struct uidset *gone, struct err *err);
 int vanished_clear(struct db_txn *txn, uint64_t account, uint64_t mailbox, struct err *err);
 /* Keeps entries (of one chunk) for undelete. */
-int expunged_put(struct db_txn *txn, uint64_t account, uint64_t mailbox, int64_t now,
+int expunged_put(struct db_txn *txn, struct account_row *a, uint64_t account, uint64_t mailbox,
     const struct store_message *m, size_t n, struct err *err);
+/* Counts entries that are kept no longer out of an account that was not read yet. */
+int kept_release(
+    struct db_txn *txn, uint64_t account, uint64_t bytes, uint64_t messages, struct err *err);
 /* Keeps the row of a mailbox that is being deleted for undelete. */
 int deleted_put(
     struct db_txn *txn, uint64_t account, const struct mailbox_row *row, struct err *err);

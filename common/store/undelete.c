@@ -251,6 +251,7 @@ struct undelete_op {
 	struct origins os;
 	struct found *found;
 	size_t n;
+	uint64_t bytes;
 };
 
 static bool is_meant(const struct undelete_op *op, const struct origin *o)
@@ -273,6 +274,7 @@ static int take_row(struct undelete_op *op, size_t origin, const struct db_key *
 			continue;
 		}
 		op->found[op->n++] = (struct found){origin, m[i]};
+		op->bytes += m[i].size;
 	}
 	if (keep == n)
 		return 0;
@@ -392,6 +394,8 @@ static int undelete_run(struct undelete_op *op, struct err *err)
 	uint64_t id;
 
 	if (origins_load(&op->os, op->txn, op->account, err) < 0 || take_messages(op, err) < 0)
+		return -1;
+	if (op->n && kept_release(op->txn, op->account, op->bytes, op->n, err) < 0)
 		return -1;
 	if (op->n)
 		qsort(op->found, op->n, sizeof(*op->found), found_cmp);

@@ -255,6 +255,8 @@ void delivery_write(struct delivery *d)
 			p->account = r->targets[k].account;
 			p->limits.quota_bytes = r->targets[k].quota_bytes;
 			p->limits.quota_messages = r->targets[k].quota_messages;
+			p->limits.counts_kept =
+			    config_bool(d->local->role->cfg, SET_STORE_UNDELETE_COUNTS);
 			p->op = (struct db_op){
 			    .run = put_run, .done = put_done, .cost = cost, .need = DB_ADDS};
 			d->writes++;

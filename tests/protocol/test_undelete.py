@@ -143,6 +143,19 @@ def test_quota_counts_it_again(appliance, imap_account, undelete):
     assert c.ok('GETQUOTA ""').untagged == [b'QUOTA "" (STORAGE 5 1024)']
 
 
+def test_kept_counts_in_the_quota_if_wanted(make_appliance):
+    a = make_appliance(settings={"store.undelete_counts": "yes"}, accounts=("alice",))
+    a.ctl("account", "quota", "alice@example.test", "10K")
+    with Imap(a.connect("imaps")) as c:
+        c.login("alice@example.test", PASSWORD)
+        c.append("INBOX", b"x" * 6000)
+        expunge(c, "INBOX")
+        assert c.ok('GETQUOTA ""').untagged == [b'QUOTA "" (STORAGE 6 10)']
+        assert c.run(("APPEND INBOX ", b"x" * 6000)).text.startswith(b"[OVERQUOTA]")
+        a.ctl("undelete", "mailbox", "alice@example.test", "INBOX")
+        assert c.ok('GETQUOTA ""').untagged == [b'QUOTA "" (STORAGE 6 10)']
+
+
 def test_words(appliance, imap_account, undelete):
     for args in ((), ("list",), ("list", "nobody@example.test"), ("everything", imap_account.address),
                  ("message", imap_account.address, "INBOX", "0"),

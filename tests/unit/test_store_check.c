@@ -183,6 +183,30 @@ START_TEST(usage_of_an_account)
 }
 END_TEST
 
+START_TEST(what_is_kept_for_undelete)
+{
+	struct account_row a;
+	struct db_key k;
+
+	txn = begin(env);
+	ck_ok(account_get(txn, A, &a, &err));
+	ck_assert_uint_eq(a.kept_messages, 3);
+	ck_assert_uint_eq(a.kept_bytes, 3 * 14);
+	a.kept_bytes = 0;
+	ck_ok(account_put(txn, A, &a, &err));
+	commit(txn);
+	expect("for undelete 3 of 0 bytes, has 3 of 42", true);
+	txn = begin(env);
+	ck_ok(store_mailbox_delete(txn, A, SPAN("Junk"), &err));
+	store_key(&k, A, KIND_DELETED);
+	db_key_u64(&k, 1);
+	db_key_u64(&k, 1);
+	ck_ok(db_put(txn, db_key_span(&k), SPAN("\001damaged"), &err));
+	commit(txn);
+	expect("the row of a deleted mailbox does not decode", true);
+}
+END_TEST
+
 START_TEST(references_of_an_object)
 {
 	struct object_row row;
@@ -352,10 +376,11 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {a_whole_store_is_all_well, counts_of_a_mailbox,
-	    usage_of_an_account, references_of_an_object, an_object_that_is_gone_takes_its_message,
-	    a_name_that_is_gone_or_stands_for_nothing, messages_without_a_mailbox_get_one,
-	    a_chunk_head_and_a_size, an_unreadable_chunk_is_named_and_left,
-	    a_body_with_a_flipped_bit, a_file_that_is_gone, references_of_a_file};
+	    usage_of_an_account, what_is_kept_for_undelete, references_of_an_object,
+	    an_object_that_is_gone_takes_its_message, a_name_that_is_gone_or_stands_for_nothing,
+	    messages_without_a_mailbox_get_one, a_chunk_head_and_a_size,
+	    an_unreadable_chunk_is_named_and_left, a_body_with_a_flipped_bit, a_file_that_is_gone,
+	    references_of_a_file};
 	Suite *suite = suite_create("store check");
 	TCase *c = tcase_create("all");
 	SRunner *runner = srunner_create(suite);

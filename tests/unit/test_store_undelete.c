@@ -106,12 +106,16 @@ START_TEST(messages_come_back_as_they_were)
 	put("INBOX", "three", 0, NULL);
 	before = usage();
 	expunge("INBOX", 1, 2);
+	ck_assert_uint_eq(usage().kept_messages, 2);
+	ck_assert_uint_eq(usage().kept_bytes, 7);
 	expect_listed(2, 0);
 	res = undelete("INBOX", 0, 0);
 	ck_assert_uint_eq(res.messages, 2);
 	ck_assert(!res.is_more);
 	ck_assert_uint_eq(usage().bytes, before.bytes);
 	ck_assert_uint_eq(usage().messages, before.messages);
+	ck_assert_uint_eq(usage().kept_messages, 0);
+	ck_assert_uint_eq(usage().kept_bytes, 0);
 	s = load("INBOX");
 	ck_assert_uint_eq(s->count, 3);
 	ck_assert_uint_eq(s->messages[1].uid, 4);
@@ -262,10 +266,30 @@ START_TEST(the_gc_takes_it)
 	ck_assert_uint_eq(count_rows(KIND_DELETED), 0);
 	ck_assert_uint_eq(count_rows(KIND_EXPUNGED), 0);
 	ck_assert_uint_eq(count_rows(KIND_OBJECT), objects / 5);
+	ck_assert_uint_eq(usage().kept_messages, 0);
+	ck_assert_uint_eq(usage().kept_bytes, 0);
 	expect_listed(0, 0);
 	ck_assert_uint_eq(undelete("", 0, 0).messages, 0);
 	ck_ok(store_mailbox_find(txn, A, SPAN("m3"), &mb, &err));
 	ck_assert_uint_eq(mb.messages, 1);
+}
+END_TEST
+
+START_TEST(counted_in_the_quota_or_not)
+{
+	struct store_limits limits = {.quota_bytes = 10, .quota_messages = 3};
+
+	put("INBOX", "four", 0, NULL);
+	put("INBOX", "four", 0, NULL);
+	ck_fails(store_quota_check(txn, A, &limits, 3, 1, &err), ERR_QUOTA);
+	ck_fails(store_quota_check(txn, A, &limits, 1, 2, &err), ERR_QUOTA);
+	expunge("INBOX", 1, 2);
+	ck_ok(store_quota_check(txn, A, &limits, 10, 3, &err));
+	limits.counts_kept = true;
+	ck_ok(store_quota_check(txn, A, &limits, 2, 1, &err));
+	ck_fails(store_quota_check(txn, A, &limits, 3, 1, &err), ERR_QUOTA);
+	ck_fails(store_quota_check(txn, A, &limits, 1, 2, &err), ERR_QUOTA);
+	ck_ok(store_quota_check(txn, A, NULL, 1000, 1000, &err));
 }
 END_TEST
 
@@ -307,6 +331,7 @@ int main(void)
 	tcase_add_test(tc, a_level_becomes_a_mailbox_again);
 	tcase_add_test(tc, more_than_one_transaction);
 	tcase_add_test(tc, the_gc_takes_it);
+	tcase_add_test(tc, counted_in_the_quota_or_not);
 	tcase_add_test(tc, damaged_rows);
 	suite_add_tcase(suite, tc);
 	return fixture_run(suite);
