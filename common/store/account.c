@@ -47,6 +47,7 @@ int account_get(struct db_txn *txn, uint64_t account, struct account_row *a, str
 	struct span val;
 	struct dec d;
 
+	*a = (struct account_row){0};
 	store_key(&k, account, KIND_ACCOUNT);
 	if (db_get(txn, db_key_span(&k), &val, err) < 0)
 		return err_wrap(err, "account %llu", (unsigned long long)account);
