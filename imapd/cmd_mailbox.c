@@ -147,11 +147,24 @@ void cmd_create(struct session *s, struct parser *p)
 /* --- DELETE, RENAME --------------------------------------------------------------------------- */
 static int delete_write(struct task *t, struct db_txn *txn, struct err *err)
 {
-	return store_mailbox_delete(txn, t->session->account, mailbox_task_of(t)->name, err);
+	struct mailbox_task *m = mailbox_task_of(t);
+	uint64_t account = t->session->account;
+
+	if (store_mailbox_find(txn, account, m->name, &m->mb, err) < 0)
+		return -1;
+	return store_mailbox_delete(txn, account, m->name, err);
 }
 
+/* Who deletes the mailbox it has selected has none selected then; other sessions that have are told
+ * so and closed. */
 static void delete_done(struct task *t)
 {
+	struct session *s = t->session;
+
+	if (t->err.code == ERR_NONE && s->view && s->view->mbox->id == mailbox_task_of(t)->mb.id) {
+		view_close(s);
+		untagged(s, "OK [CLOSED] The selected mailbox was deleted");
+	}
 	answer(t, "OK Deleted");
 	task_free(t);
 }

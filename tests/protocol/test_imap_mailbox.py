@@ -134,6 +134,24 @@ def test_delete(imap_account):
     assert names(c, "a*") == [b"a"]
 
 
+def test_delete_of_the_selected_mailbox(imap_account):
+    """Its own session goes on without one; another one is told, and closed."""
+    c, other = imap_account.open(), imap_account.open()
+    c.ok("CREATE box")
+    fill(c, "box", 2)
+    c.ok("SELECT box")
+    other.ok("SELECT box")
+    answer = c.ok("DELETE box")
+    assert [x[:11] for x in answer.untagged] == [b"OK [CLOSED]"]
+    assert c.run("FETCH 1 FLAGS").status == "BAD"
+    c.ok("CREATE box")
+    c.ok("SELECT box")
+    assert c.search("ALL") == []
+    with pytest.raises(EOFError):
+        for _ in range(1000):
+            other.ok("NOOP")
+
+
 def test_uidvalidity_over_delete_recreate_and_rename(imap_account):
     """No UID of a name ever comes back with another message."""
     c = imap_account.open()
