@@ -183,31 +183,25 @@ static bool read_subject(struct facts_load *l, struct span item)
 	return keep_text(f, &f->texts[FACT_SUBJECT][l->row], strbuf_span(&l->mapped));
 }
 
-/* The first address of a list, as the column wants it. */
+/* The first address of a list, as the column wants it; a group counts with its name. */
 static bool read_address(struct facts_load *l, struct span item, enum fact_text c)
 {
-	struct mail_envelope_address a;
+	struct mail_envelope_address a = {{NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}};
 	struct facts *f = l->facts;
 
 	strbuf_reset(&l->scratch);
 	strbuf_reset(&l->utf8);
 	strbuf_reset(&l->mapped);
-	/* The name of a group is no address: what is in it comes behind. */
-	while (mail_envelope_address(&item, &l->scratch, &a)) {
-		if (!a.domain.p || !a.local.p) {
-			strbuf_reset(&l->scratch);
-			continue;
-		}
-		if (c < FACT_DISPLAYFROM) {
-			strbuf_add(&l->utf8, a.local);
-		} else if (a.name.n > 0) {
-			mail_words_decode(&l->utf8, span_sub(a.name, 0, MAIL_SUBJECT_MAX));
-		} else {
-			strbuf_add(&l->utf8, a.local);
+	if (!mail_envelope_address(&item, &l->scratch, &a))
+		return keep_text(f, &f->texts[c][l->row], span_of(""));
+	if (c >= FACT_DISPLAYFROM && a.name.n > 0) {
+		mail_words_decode(&l->utf8, span_sub(a.name, 0, MAIL_SUBJECT_MAX));
+	} else {
+		strbuf_add(&l->utf8, a.local);
+		if (c >= FACT_DISPLAYFROM && a.domain.p) {
 			strbuf_add_chr(&l->utf8, '@');
 			strbuf_add(&l->utf8, a.domain);
 		}
-		break;
 	}
 	mail_casemap(&l->mapped, strbuf_span(&l->utf8));
 	return keep_text(f, &f->texts[c][l->row], strbuf_span(&l->mapped));

@@ -71,7 +71,13 @@ int fetch_binary(struct fetch_writer *w, const struct fetch_item *it, struct err
 	i = mail_section_part(w->m.tree, it->section.part, it->section.count);
 	if (i == MIME_NONE) {
 		fetch_label(w, it);
-		strbuf_add(&w->out, it->kind == FETCH_BINARY ? SPAN("NIL") : SPAN("0"));
+		if (it->kind == FETCH_BINARY_SIZE)
+			strbuf_add(&w->out, SPAN("0"));
+		else if (mail_section_is_placeholder(
+			     w->m.tree, it->section.part, it->section.count))
+			strbuf_add(&w->out, SPAN("{0}\r\n"));
+		else
+			strbuf_add(&w->out, SPAN("NIL"));
 		return 0;
 	}
 	b->encoding = encoding_of(w, it, i);

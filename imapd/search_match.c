@@ -188,6 +188,9 @@ static bool match_addresses(struct search_state *st, struct span item, struct sp
 		}
 		if (a.domain.p) {
 			strbuf_add_chr(&st->raw, '<');
+			strbuf_add(&st->raw, a.route);
+			if (a.route.n > 0)
+				strbuf_add_chr(&st->raw, ':');
 			strbuf_add(&st->raw, a.local);
 			strbuf_add_chr(&st->raw, '@');
 			strbuf_add(&st->raw, a.domain);
@@ -208,7 +211,7 @@ static bool match_envelope(struct search_state *st, const struct search_key *k)
 	struct span item = st->items[k->item], text;
 
 	if (k->item != MAIL_ENVELOPE_SUBJECT)
-		return match_addresses(st, item, k->text);
+		return item.n > 0 && item.p[0] == '(' && match_addresses(st, item, k->text);
 	strbuf_reset(&st->raw);
 	return mail_take_nstring(&item, &st->raw, &text) && text.p &&
 	       search_value(st, text, k->text);

@@ -128,7 +128,7 @@ int search_headers(struct search_state *st, struct err *err)
 
 /* --- bodies --------------------------------------------------------------------------------------
  */
-/* Folded text for every matcher that wants it; is_header: of the message's own header. */
+/* Folded text for every matcher that wants it; BODY wants no headers, not even those of parts. */
 static void feed(struct search_state *st, struct span folded, bool is_header)
 {
 	for (size_t i = 0; i < st->program->count; i++) {
@@ -156,7 +156,7 @@ static bool all_found(const struct search_state *st)
 	return true;
 }
 
-static void feed_header(struct search_state *st, struct span header, bool is_own)
+static void feed_header(struct search_state *st, struct span header)
 {
 	struct mail_header h;
 	struct mail_field f;
@@ -165,10 +165,10 @@ static void feed_header(struct search_state *st, struct span header, bool is_own
 	while (mail_header_next(&h, &f)) {
 		restart(st);
 		fold_value(st, f.name);
-		feed(st, strbuf_span(&st->folded), is_own);
-		feed(st, SPAN(": "), is_own);
+		feed(st, strbuf_span(&st->folded), true);
+		feed(st, SPAN(": "), true);
 		fold_value(st, f.value);
-		feed(st, strbuf_span(&st->folded), is_own);
+		feed(st, strbuf_span(&st->folded), true);
 	}
 }
 
@@ -229,16 +229,15 @@ static int search_leaf(struct search_state *st, const struct mime_part *part, st
 	return 0;
 }
 
-/* The header of a part inside, or of the message itself. */
+/* The header of the message, of a part, of a message inside: for TEXT. */
 static int search_part_header(
     struct search_state *st, const struct mime_part *part, struct err *err)
 {
 	struct message *m = &st->m;
 	uint64_t got, n = part->header_size < MAIL_HEADER_MAX ? part->header_size : MAIL_HEADER_MAX;
-	bool is_own = part == m->tree->parts;
 	struct span header;
 
-	if (n == 0)
+	if (n == 0 || !any_needed(st, SEARCH_TEXT, SEARCH_TEXT))
 		return 0;
 	if (m->has_bytes) {
 		header = span_sub(strbuf_span(&m->bytes), (size_t)part->header_at, (size_t)n);
@@ -250,12 +249,13 @@ static int search_part_header(
 			return 1;
 		header = strbuf_span(&st->raw);
 	}
-	feed_header(st, header, is_own);
+	feed_header(st, header);
 	return 0;
 }
 
 static int search_part(struct search_state *st, const struct mime_part *part, struct err *err)
 {
+	bool is_text;
 	int rc;
 
 	if (!st->body.in_part) {
@@ -263,8 +263,10 @@ static int search_part(struct search_state *st, const struct mime_part *part, st
 		if (rc != 0)
 			return rc;
 	}
-	/* What is not looked into is text at best; so are all its parts. */
-	if (!(part->flags & MIME_TEXT))
+	/* Reports are text too. */
+	is_text = (part->flags & MIME_TEXT) ||
+		  (!(part->flags & MIME_MESSAGE) && span_ieq(part->type, SPAN("message")));
+	if (!is_text)
 		return 0;
 	return search_leaf(st, part, err);
 }

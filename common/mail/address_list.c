@@ -151,7 +151,7 @@ static void read_addr_spec(struct reader *r)
 {
 	struct strbuf comment;
 	size_t at = r->text->n;
-	bool has_domain = false;
+	bool has_domain = false, is_quoted = r->lex.in.n && r->lex.in.p[0] == '"';
 	int ret;
 
 	strbuf_init(&comment, r->lex.in.n);
@@ -179,6 +179,11 @@ static void read_addr_spec(struct reader *r)
 		r->name.n = comment.n;
 	} else if (!has_domain && ret >= 0) {
 		read_words(r, at);
+		/* Who quotes means a name. */
+		if (is_quoted && r->local.is_set) {
+			r->name = r->local;
+			r->local.is_set = false;
+		}
 	}
 	strbuf_clear(&comment);
 }

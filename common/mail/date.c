@@ -80,11 +80,14 @@ static bool is_valid_day(int64_t year, int month, int day)
 
 static bool finish(const struct parts *p, int64_t *time, int *zone)
 {
+	/* A leap second belongs to the day that it ends. */
+	int second = p->second < 60 ? p->second : 59;
+
 	if (!is_valid_day(p->year, p->month, p->day) || p->hour > 23 || p->minute > 59 ||
 	    p->second > 60)
 		return false;
 	*time = mail_days_from_civil(p->year, p->month, p->day) * DAY + p->hour * 3600 +
-		p->minute * MINUTE + p->second - (int64_t)p->zone * MINUTE;
+		p->minute * MINUTE + second - (int64_t)p->zone * MINUTE;
 	*zone = p->zone;
 	return true;
 }

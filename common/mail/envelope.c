@@ -3,6 +3,8 @@
 #include "common/mail/address.h"
 #include "common/mail/imapstr.h"
 
+#include <string.h>
+
 #define ITEMS MAIL_ENVELOPE_ITEMS
 
 static const struct span names[ITEMS] = {SPAN_INIT("date"), SPAN_INIT("subject"), SPAN_INIT("from"),
@@ -59,7 +61,30 @@ static bool write_list(struct strbuf *out, struct span header, int item, const s
 	return true;
 }
 
-static void write_text(struct strbuf *out, struct span value)
+/* White space of any kind and length as one space: folds do not show. */
+static void flatten(struct strbuf *out, struct span value)
+{
+	size_t i = 0;
+
+	while (i < value.n) {
+		size_t start = i;
+
+		while (i < value.n && !strchr(" \t\r\n", value.p[i]))
+			i++;
+		strbuf_add(out, span_sub(value, start, i - start));
+		start = i;
+		while (i < value.n && value.p[i] && strchr(" \t\r\n", value.p[i]))
+			i++;
+		if (i > start)
+			strbuf_add_chr(out, ' ');
+		if (i < value.n && !value.p[i]) {
+			strbuf_add_chr(out, '?');
+			i++;
+		}
+	}
+}
+
+static void write_text(struct strbuf *out, struct span value, bool is_subject)
 {
 	struct strbuf text;
 
@@ -68,7 +93,10 @@ static void write_text(struct strbuf *out, struct span value)
 		return;
 	}
 	strbuf_init(&text, value.n);
-	mail_header_unfold(&text, value);
+	if (is_subject)
+		flatten(&text, value);
+	else
+		mail_header_unfold(&text, value);
 	mail_write_string(out, strbuf_span(&text));
 	strbuf_clear(&text);
 }
@@ -92,7 +120,7 @@ static void write_item(struct strbuf *out, struct span header, const struct span
 			return;
 		break;
 	default:
-		write_text(out, values[i]);
+		write_text(out, values[i], i == MAIL_ENVELOPE_SUBJECT);
 		return;
 	}
 	strbuf_add(out, SPAN("NIL"));

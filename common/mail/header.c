@@ -90,21 +90,30 @@ size_t mail_header_size(struct span message, bool *complete)
 	return message.n;
 }
 
+static bool is_line_break(struct span s)
+{
+	return s.p[0] == '\n' || (s.p[0] == '\r' && s.n > 1 && s.p[1] == '\n');
+}
+
 bool mail_header_unfold(struct strbuf *out, struct span value)
 {
-	for (size_t i = 0, run; i < value.n; i += run + 1) {
-		struct span rest = span_from(value, i);
-		char c;
+	while (value.n) {
+		size_t n = 0;
 
-		for (run = 0; run < rest.n; run++) {
-			c = rest.p[run];
-			if (!c || c == '\n' ||
-			    (c == '\r' && rest.n - run > 1 && rest.p[run + 1] == '\n'))
-				break;
-		}
-		strbuf_add(out, span_sub(rest, 0, run));
-		if (run < rest.n && !rest.p[run])
+		while (n < value.n && value.p[n] && !is_line_break(span_from(value, n)))
+			n++;
+		strbuf_add(out, span_sub(value, 0, n));
+		value = span_from(value, n);
+		if (!value.n)
+			break;
+		if (!value.p[0]) {
 			strbuf_add_chr(out, '?');
+			value = span_from(value, 1);
+			continue;
+		}
+		while (value.n && (is_wsp(value.p[0]) || is_line_break(value)))
+			value = span_from(value, value.p[0] == '\r' ? 2 : 1);
+		strbuf_add_chr(out, ' ');
 	}
 	return !out->failed;
 }

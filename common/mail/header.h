@@ -33,7 +33,8 @@ bool mail_header_find(struct span header, struct span name, struct mail_field *o
  * (if given) is false. No limit applies. */
 size_t mail_header_size(struct span message, bool *complete);
 
-/* Appends a value with its line breaks removed (white space of the fold stays), NUL as "?". */
+/* Appends a value with each fold, a line break and the white space behind it, as one space, and NUL
+ * as "?". */
 bool mail_header_unfold(struct strbuf *out, struct span value);
 
 /*

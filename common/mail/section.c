@@ -74,6 +74,22 @@ uint32_t mail_section_part(const struct mime_tree *t, const uint32_t *part, size
 	return at;
 }
 
+bool mail_section_is_placeholder(const struct mime_tree *t, const uint32_t *part, size_t count)
+{
+	uint32_t parent;
+
+	if (!count || part[count - 1] != 1)
+		return false;
+	parent = mail_section_part(t, part, count - 1);
+	if (parent == MIME_NONE)
+		return false;
+	/* A multipart that is a message is meant by the message's own number. */
+	if (count > 1 && (t->parts[parent].flags & MIME_MESSAGE))
+		parent = t->parts[parent].first_child;
+	return parent != MIME_NONE && (t->parts[parent].flags & MIME_MULTIPART) &&
+	       t->parts[parent].first_child == MIME_NONE;
+}
+
 static bool give(uint64_t at, uint64_t n, uint64_t *offset, uint64_t *size)
 {
 	*offset = at;
@@ -87,6 +103,9 @@ bool mail_section_find(
 	uint32_t at = mail_section_part(t, s->part, s->count);
 	const struct mime_part *p;
 
+	if (at == MIME_NONE && (s->kind == MAIL_SECTION_WHOLE || s->kind == MAIL_SECTION_MIME) &&
+	    mail_section_is_placeholder(t, s->part, s->count))
+		return give(0, 0, offset, size);
 	if (at == MIME_NONE)
 		return false;
 	p = &t->parts[at];

@@ -32,6 +32,8 @@ bool mail_section_parse(struct span text, struct mail_section *out);
  */
 bool mail_section_find(
     const struct mime_tree *t, const struct mail_section *s, uint64_t *offset, uint64_t *size);
+/* Part 1 of a multipart without parts: BODYSTRUCTURE has to show one, and it is empty. */
+bool mail_section_is_placeholder(const struct mime_tree *t, const uint32_t *part, size_t count);
 /* Index of the part that the numbers mean (MIME_NONE if there is none): for BINARY and search. */
 uint32_t mail_section_part(const struct mime_tree *t, const uint32_t *part, size_t count);
 
