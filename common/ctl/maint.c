@@ -12,7 +12,7 @@
 #define MAINT_FD 3
 #define MAINT_ARGS 40
 
-static const char *const verbs[] = {"check"};
+static const char *const verbs[] = {"check", "export", "import"};
 
 bool ctl_is_maint(struct span verb)
 {

@@ -22,6 +22,8 @@ static const struct {
 	const char *usage;
 } verbs[] = {
     {"check", 0, 0, verb_check, "[--repair] [--bodies]"},
+    {"export", 2, 2, verb_export, "ADDRESS FOLDER [--format=maildir|mbox] [--mailbox=NAME]"},
+    {"import", 2, 2, verb_import, "ADDRESS PATH [--mailbox=NAME]"},
 };
 
 struct span maint_word(const struct maint *m, size_t n)
@@ -119,7 +121,7 @@ static _Noreturn void child(struct maint *m, enum who who, int fd, int (*fn)(str
 	(void)setrlimit(RLIMIT_CORE, &no_core);
 	m->code = ERR_NONE;
 	m->text[0] = '\0';
-	if (m->ids.are_separate && identity_become(&m->ids.who[who], &err) < 0)
+	if (who != WHO_COUNT && m->ids.are_separate && identity_become(&m->ids.who[who], &err) < 0)
 		maint_fail(m, &err);
 	else
 		fn(m);
@@ -129,40 +131,80 @@ static _Noreturn void child(struct maint *m, enum who who, int fd, int (*fn)(str
 	_exit(0);
 }
 
-int maint_run_as(struct maint *m, enum who who, const char *what, int (*fn)(struct maint *m))
-{
-	struct ending e;
-	int ends[2], status = 0;
-	ssize_t n;
+struct running {
 	pid_t pid;
+	int fd; /* its ending comes here */
+};
 
+static int launch(struct maint *m, enum who who, int (*fn)(struct maint *m), struct running *r)
+{
+	int ends[2];
+
+	r->pid = -1;
 	if (pipe(ends) < 0)
 		return maint_end(m, ERR_IO, "pipe: %s", strerror(errno));
 	fflush(NULL);
-	pid = fork();
-	if (pid < 0) {
-		close(ends[0]);
-		close(ends[1]);
-		return maint_end(m, ERR_IO, "fork: %s", strerror(errno));
-	}
-	if (pid == 0) {
+	r->pid = fork();
+	if (r->pid == 0) {
 		close(ends[0]);
 		child(m, who, ends[1], fn);
 	}
 	close(ends[1]);
-	do
-		n = read(ends[0], &e, sizeof(e));
-	while (n < 0 && errno == EINTR);
+	r->fd = ends[0];
+	if (r->pid > 0)
+		return 0;
 	close(ends[0]);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+	return maint_end(m, ERR_IO, "fork: %s", strerror(errno));
+}
+
+/* Its end, or what the signal that killed it says of what it read. */
+static int collect(struct maint *m, struct running *r, const char *what)
+{
+	struct ending e;
+	int status = 0;
+	ssize_t n;
+
+	if (r->pid < 0)
+		return -1;
+	do
+		n = read(r->fd, &e, sizeof(e));
+	while (n < 0 && errno == EINTR);
+	close(r->fd);
+	while (waitpid(r->pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (n != (ssize_t)sizeof(e))
 		return maint_end(m, ERR_CORRUPT,
-		    "%s is damaged so badly that it cannot be read (signal %d); a backup, or "
-		    "mailsteadctl recover, can bring back what is whole",
+		    "%s is damaged so badly that it cannot be read (signal %d): restore it from a "
+		    "backup",
 		    what, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 	e.text[sizeof(e.text) - 1] = '\0';
 	return e.text[0] || e.code ? maint_end(m, e.code, "%s", e.text) : 0;
+}
+
+int maint_run_as(struct maint *m, enum who who, const char *what, int (*fn)(struct maint *m))
+{
+	struct running r;
+
+	return launch(m, who, fn, &r) < 0 ? -1 : collect(m, &r, what);
+}
+
+int maint_run_both(struct maint *m, enum who first, int (*send)(struct maint *m), enum who second,
+    int (*take)(struct maint *m), int in, int out)
+{
+	struct running a = {.pid = -1};
+	struct running b = {.pid = -1};
+	int rc = launch(m, first, send, &a);
+
+	if (rc == 0)
+		rc = launch(m, second, take, &b);
+	close(in);
+	close(out);
+	/* Why the first one stopped is why the second one did. */
+	if (collect(m, &a, "the source") < 0)
+		rc = -1;
+	if (collect(m, &b, "the target") < 0)
+		rc = -1;
+	return rc;
 }
 
 /* --- the beginning

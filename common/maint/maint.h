@@ -44,6 +44,10 @@ int maint_fail(struct maint *m, const struct err *err);
  * what was being read.
  */
 int maint_run_as(struct maint *m, enum who who, const char *what, int (*fn)(struct maint *m));
+/* Two children at the two ends of a pipe, at the same time; who WHO_COUNT: as we are. Closes the
+ * pipe here. The second one's end is ours, unless the first one failed. */
+int maint_run_both(struct maint *m, enum who first, int (*send)(struct maint *m), enum who second,
+    int (*take)(struct maint *m), int in, int out);
 /* A line for people, over itself while it goes on. */
 void maint_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
@@ -57,8 +61,19 @@ struct files {
 int files_open(struct maint *m, const char *name, struct files *f, struct err *err);
 void files_close(struct files *f);
 
+/* --- ask.c: authd's knowledge -------------------------------------------------------------------
+ */
+int account_number(struct maint *m, struct span address, uint64_t *number);
+int accounts_each(struct maint *m, void (*fn)(void *arg, struct span address, uint64_t number),
+    void *arg, struct err *err);
+
 /* --- verbs -------------------------------------------------------------------------------------
  */
 int verb_check(struct maint *m);
+int verb_export(struct maint *m);
+int verb_import(struct maint *m);
+int verb_backup(struct maint *m);
+int verb_restore(struct maint *m);
+int verb_compact(struct maint *m);
 
 #endif

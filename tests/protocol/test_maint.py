@@ -68,3 +68,84 @@ def test_a_damaged_database_is_an_answer_not_a_crash(server, seed, tmp_path):
     assert last.get("ok") or last["text"]
     if seed % 4 == 0:
         assert done.returncode == 1
+
+
+# --- export and import -------------------------------------------------------------------------
+ODD = [
+    b"Subject: one\r\n\r\nFrom here\r\n>From there\r\n>>From\r\nFrom \r\n",
+    b"Subject: two\r\n\r\n",
+    b"no header at all\r\n",
+    b"Subject: long\r\n\r\n" + b"x" * 70000 + b"\r\nFrom far\r\n",
+    # "From " lies across the pieces in which messages are handed on.
+    b"Subject: split\r\n\r\n" + b"y" * (16384 - 20) + b"\r\nFrom a piece\r\n" * 3000,
+    b"Subject: bare cr\r\n\r\na\rb\r\n",
+    "Subject: utf\r\n\r\nö\r\n".encode(),
+]
+
+
+def fill_odd(server):
+    account = ImapAccount(server)
+    session = account.open()
+    session.ok('CREATE "Arbeit/J&APw-rgen"')
+    for i, message in enumerate(ODD):
+        session.append("INBOX", message, "\\Seen \\Flagged" if i % 2 else "\\Answered")
+    session.append('"Arbeit/J&APw-rgen"', ODD[0], "")
+    return account
+
+
+def bodies(server, account, mailbox="INBOX"):
+    session = account.open(mailbox)
+    answer = session.ok("UID FETCH 1:* (FLAGS INTERNALDATE BODY.PEEK[])")
+    return sorted(answer.lines("FETCH"), key=lambda line: line.split(b"BODY[]")[1])
+
+
+def without_numbers(lines):
+    import re
+    return [re.sub(rb"^\d+ FETCH|UID \d+|\\Recent ?", b"", line).replace(b" )", b")")
+            for line in lines]
+
+
+@pytest.mark.parametrize("form", ["maildir", "mbox"])
+def test_exported_and_imported_again_it_is_the_same(server, tmp_path, form):
+    old = fill_odd(server)
+    folder = tmp_path / "out"
+    text = server.ctl("export", old.address, str(folder), f"--format={form}")["text"]
+    assert text.startswith("8 messages exported")
+    # Nothing is overwritten.
+    assert server.run_ctl("export", old.address, str(folder)).returncode == 1
+    new = ImapAccount(server)
+    assert server.ctl("import", new.address, str(folder))["text"].startswith("8 messages imported")
+    for mailbox in ("INBOX", '"Arbeit/J&APw-rgen"'):
+        assert without_numbers(bodies(server, new, mailbox)) == \
+            without_numbers(bodies(server, old, mailbox))
+    # Run again, it adds nothing.
+    assert server.ctl("import", new.address, str(folder))["text"] == \
+        "0 messages imported, 8 were there already"
+    assert "all well" in server.ctl("check", "--bodies")["text"]
+    old.close()
+    new.close()
+
+
+def test_python_reads_what_was_exported(server, tmp_path):
+    import mailbox
+    account = fill_odd(server)
+    server.ctl("export", account.address, str(tmp_path / "box"), "--format=mbox")
+    box = mailbox.mbox(tmp_path / "box" / "INBOX.mbox")
+    assert len(box) == len(ODD)
+    assert [m["Subject"] for m in box][:2] == ["one", "two"]
+    assert ["F" in m.get_flags() for m in box] == [bool(i % 2) for i in range(len(ODD))]
+    server.ctl("export", account.address, str(tmp_path / "dir"))
+    folder = mailbox.Maildir(tmp_path / "dir", create=False)
+    assert len(folder) == len(ODD) and folder.list_folders()
+    account.close()
+
+
+def test_what_cannot_be_imported_says_so(server, tmp_path):
+    account = ImapAccount(server)
+    (tmp_path / "no").write_text("this is no mbox\n", encoding="ascii")
+    for path, why in ((tmp_path / "no", "not an mbox"), (tmp_path / "nothing", "No such file"),
+                      (tmp_path, "neither an mbox")):
+        done = server.run_ctl("import", account.address, str(path))
+        assert done.returncode == 1 and why.encode() in done.stdout, done.stdout
+    done = server.run_ctl("import", "nobody@example.test", str(tmp_path))
+    assert b"no such account" in done.stdout
