@@ -223,6 +223,8 @@ static const char *daemon_of(const struct call *call)
 
 	if (span_eq(word, SPAN("cert")))
 		return "keyd";
+	if (span_eq(word, SPAN("record")))
+		return "smtpd-receive";
 	return span_eq(word, SPAN("queue")) ? "smtpd-local" : "imapd-worker";
 }
 

@@ -38,6 +38,7 @@ static const char usage_text[] =
     "  cert import|answer ID [--file FILE]... [--password-stdin] [--install]\n"
     "  cert install ID                    cert export-chain ID\n"
     "  queue list                         queue show|retry|delete ID\n"
+    "  record CLIENT-ADDRESS              log its next SMTP session line by line\n"
     "  undelete list ADDRESS [MAILBOX]    undelete message ADDRESS MAILBOX UID\n"
     "  undelete mailbox ADDRESS MAILBOX   undelete since ADDRESS TIME\n"
     "  reload                             read the configuration again\n"

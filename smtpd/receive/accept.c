@@ -158,6 +158,8 @@ static void receipt_done(struct db_op *op)
 		    LOG_SPAN("from", r->entry.sender), LOG_U64("recipients", r->count),
 		    LOG_U64("size", r->entry.blob.size));
 		s->messages++;
+		s->idle = 0;
+		guard_remember(s->server, &s->peer);
 	}
 	if (s->conn) {
 		if (op->err.code == ERR_NONE)

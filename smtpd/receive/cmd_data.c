@@ -5,6 +5,8 @@
 #include "common/event/clock.h"
 #include "common/log/log.h"
 
+#include <stdio.h>
+
 #define RATE_GRACE_MS 60000
 #define TURN_BYTES (32 * 1024)
 
@@ -116,6 +118,16 @@ void cmd_bdat(struct session *s, struct span arg)
 	set_rate_deadline(s);
 }
 
+static void session_log_content(const struct session *s)
+{
+	char text[64];
+
+	if (!s->is_logged)
+		return;
+	snprintf(text, sizeof(text), "(%llu bytes of content)", (unsigned long long)s->t.size);
+	session_log(s, "client", span_of(text));
+}
+
 /* --- content ---------------------------------------------------------------------------------- */
 /* What is wrong with the whole message; false if nothing is. Bare CR or LF and NUL end the session:
  * a client that sends them may be smuggling, and what follows cannot be trusted. */
@@ -145,7 +157,9 @@ static void content_complete(struct session *s)
 	s->wait = WAIT_COMMAND;
 	/* RFC 2033 section 4.2 */
 	s->reply_count = s->is_lmtp ? s->t.rcpt_count : 1;
-	conn_set_deadline(s->conn, config_u64(s->cfg, SET_SMTP_COMMAND_DEADLINE) * 1000);
+	session_set_deadline(s);
+	if (!s->t.is_bdat)
+		session_log_content(s);
 	if (refuse_content(s)) {
 		s->server->refused++;
 		transaction_reset(s);
@@ -211,7 +225,8 @@ static void input_data(struct session *s)
 static void chunk_complete(struct session *s)
 {
 	s->wait = WAIT_COMMAND;
-	conn_set_deadline(s->conn, config_u64(s->cfg, SET_SMTP_COMMAND_DEADLINE) * 1000);
+	session_set_deadline(s);
+	session_log_content(s);
 	if (s->t.refusal) {
 		reply_error(
 		    s, s->t.refusal->code, s->t.refusal->enhanced, "%s", s->t.refusal->text);

@@ -32,23 +32,34 @@ void cmd_helo(struct session *s, struct span arg)
 
 void cmd_ehlo(struct session *s, struct span arg)
 {
+	struct span lines, line;
+	struct strbuf b;
+
 	if (!take_helo(s, arg)) {
 		reply_error(s, 501, "5.5.4", "%s needs a host name", s->is_lmtp ? "LHLO" : "EHLO");
 		return;
 	}
 	transaction_reset(s);
 	s->is_esmtp = true;
-	conn_writef(s->conn,
+	strbuf_init(&b, 1024);
+	strbuf_addf(&b,
 	    "250-%s\r\n250-PIPELINING\r\n250-SIZE %llu\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"
 	    "250-CHUNKING\r\n250-LIMITS RCPTMAX=%llu\r\n",
 	    s->listener->cfg->hostname,
 	    (unsigned long long)config_u64(s->cfg, SET_SMTP_MESSAGE_MAX),
 	    (unsigned long long)config_u64(s->cfg, SET_SMTP_RECIPIENTS_MAX));
 	if (s->listener->tls && !conn_is_tls(s->conn))
-		conn_write(s->conn, SPAN("250-STARTTLS\r\n"));
+		strbuf_add(&b, SPAN("250-STARTTLS\r\n"));
 	if (session_may_login(s) && s->account == 0)
-		conn_write(s->conn, SPAN("250-AUTH PLAIN LOGIN\r\n"));
-	conn_write(s->conn, SPAN("250 ENHANCEDSTATUSCODES\r\n"));
+		strbuf_add(&b, SPAN("250-AUTH PLAIN LOGIN\r\n"));
+	strbuf_add(&b, SPAN("250 ENHANCEDSTATUSCODES\r\n"));
+	conn_write(s->conn, strbuf_span(&b));
+	lines = strbuf_span(&b);
+	while (s->is_logged && span_split(&lines, '\r', &line) && lines.n > 0) {
+		session_log(s, "server", line);
+		lines = span_from(lines, 1);
+	}
+	strbuf_clear(&b);
 }
 
 void cmd_starttls(struct session *s, struct span arg)

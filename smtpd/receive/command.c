@@ -10,6 +10,7 @@
 #define NO_ARGUMENT 8u
 #define NOT_LMTP 16u
 #define ONLY_LMTP 32u
+#define IDLE 64u /* brings no mail */
 
 struct command {
 	struct span name;
@@ -18,20 +19,20 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {SPAN_INIT("EHLO"), BEFORE_TLS | NOT_LMTP, cmd_ehlo},
-    {SPAN_INIT("HELO"), BEFORE_TLS | NOT_LMTP, cmd_helo},
-    {SPAN_INIT("LHLO"), BEFORE_TLS | ONLY_LMTP, cmd_ehlo},
+    {SPAN_INIT("EHLO"), BEFORE_TLS | NOT_LMTP | IDLE, cmd_ehlo},
+    {SPAN_INIT("HELO"), BEFORE_TLS | NOT_LMTP | IDLE, cmd_helo},
+    {SPAN_INIT("LHLO"), BEFORE_TLS | ONLY_LMTP | IDLE, cmd_ehlo},
     {SPAN_INIT("STARTTLS"), BEFORE_TLS | NO_ARGUMENT, cmd_starttls},
     {SPAN_INIT("AUTH"), NEEDS_HELO, cmd_auth},
     {SPAN_INIT("MAIL"), NEEDS_HELO, cmd_mail},
     {SPAN_INIT("RCPT"), NEEDS_HELO | NEEDS_MAIL, cmd_rcpt},
     {SPAN_INIT("DATA"), NEEDS_HELO | NEEDS_MAIL | NO_ARGUMENT, cmd_data},
     {SPAN_INIT("BDAT"), BEFORE_TLS, cmd_bdat}, /* looks itself, behind its chunk */
-    {SPAN_INIT("RSET"), BEFORE_TLS | NO_ARGUMENT, cmd_rset},
-    {SPAN_INIT("NOOP"), BEFORE_TLS, cmd_noop},
+    {SPAN_INIT("RSET"), BEFORE_TLS | NO_ARGUMENT | IDLE, cmd_rset},
+    {SPAN_INIT("NOOP"), BEFORE_TLS | IDLE, cmd_noop},
     {SPAN_INIT("QUIT"), BEFORE_TLS | NO_ARGUMENT, cmd_quit},
-    {SPAN_INIT("HELP"), BEFORE_TLS, cmd_help},
-    {SPAN_INIT("VRFY"), 0, cmd_vrfy},
+    {SPAN_INIT("HELP"), BEFORE_TLS | IDLE, cmd_help},
+    {SPAN_INIT("VRFY"), IDLE, cmd_vrfy},
     {SPAN_INIT("EXPN"), 0, cmd_not_here},
     {SPAN_INIT("ETRN"), 0, cmd_not_here},
     {SPAN_INIT("TURN"), 0, cmd_not_here},
@@ -61,6 +62,17 @@ static const struct command *command_find(struct span name)
 	return NULL;
 }
 
+/* A client that only keeps its place. */
+static bool is_idling(struct session *s, const struct command *c)
+{
+	if (!(c->flags & IDLE) || ++s->idle <= config_u64(s->cfg, SET_SMTP_IDLE_MAX))
+		return false;
+	log_info("smtp-idle", LOG_STR("session", s->id), LOG_STR("client", s->client));
+	reply(s, 421, "4.7.0", "%s Too many commands without mail", s->listener->cfg->hostname);
+	s->is_closing = true;
+	return true;
+}
+
 void command_run(struct session *s, struct span line)
 {
 	ssize_t space = span_chr(line, ' ');
@@ -83,7 +95,7 @@ void command_run(struct session *s, struct span line)
 		reply_error(s, 503, "5.5.1", "MAIL comes first");
 	} else if ((c->flags & NO_ARGUMENT) && arg.n > 0) {
 		reply_error(s, 501, "5.5.4", "No argument expected");
-	} else {
+	} else if (!is_idling(s, c)) {
 		c->run(s, arg);
 	}
 }

@@ -30,6 +30,7 @@ static int start(struct role *r, struct err *err)
 	p->role = r;
 	p->inline_max = config_u64(r->cfg, SET_STORE_INLINE_MAX);
 	list_init(&p->sessions);
+	guard_init(p);
 	p->hint_fd = hint_socket();
 	if (config_run_path(r->cfg, RUN_QUEUE_HINT, p->hint_path, err) < 0 ||
 	    queue_open(&opt, &p->queue, err) < 0)
@@ -110,6 +111,7 @@ static void stop(struct role *r)
 		space_stop(p);
 		queue_close(p->queue);
 	}
+	guard_clear(p);
 	if (p->hint_fd >= 0)
 		close(p->hint_fd);
 	mem_free(p);
@@ -128,6 +130,7 @@ int main(int argc, char **argv)
 	    .on_refuse = on_refuse,
 	    .make_room = make_room,
 	    .on_drain = on_drain,
+	    .on_admin = guard_admin,
 	    .status = status,
 	    .stop = stop,
 	};

@@ -1,7 +1,7 @@
 /*
- * The SMTP server (RFC 5321, 6409, 3207, 4954, 1870, 6152, 2920, 2034, 6531, 3030, 9422): one
- * struct session a connection, all on the loop thread. A query (authd, the queue) pauses the
- * connection, so that replies leave in the order of the commands. This program cannot open the
+ * The SMTP server (RFC 5321, 6409, 3207, 4954, 1870, 6152, 2920, 2034, 6531, 3030, 9422; LMTP, RFC
+ * 2033): one struct session a connection, all on the loop thread. A query (authd, the queue) pauses
+ * the connection, so that replies leave in the order of the commands. This program cannot open the
  * mail store.
  */
 #ifndef MS_SMTPD_RECEIVE_RECEIVE_H
@@ -26,7 +26,9 @@ struct session;
 struct receive {
 	struct role *role;
 	struct queue *queue;
-	struct list sessions;
+	struct list sessions; /* the oldest first */
+	struct hash *known;   /* networks that have sent mail */
+	struct list recordings;
 	size_t inline_max;
 	int hint_fd;
 	char hint_path[CONFIG_PATH_MAX];
@@ -40,6 +42,8 @@ struct receive {
 };
 
 enum session_wait {
+	WAIT_GREETING, /* ours: the client has to be quiet */
+	WAIT_HOLD,     /* a pause behind an error */
 	WAIT_COMMAND,
 	WAIT_SASL,
 	WAIT_DATA, /* content of DATA */
@@ -90,9 +94,13 @@ struct session {
 	char client[NET_ADDR_TEXT];
 	enum session_wait wait;
 	bool is_closing, is_esmtp, is_lmtp;
+	bool is_logged;  /* line by line */
+	bool is_to_hold; /* before the next command */
+	struct timer hold;
+	uint64_t login_by; /* monotonic ms; 0: whenever */
 	unsigned pending;
-	unsigned errors;
-	size_t reply_count; /* how often the next reply is written: LMTP has one a recipient */
+	unsigned errors, idle; /* commands that bring no mail */
+	size_t reply_count;    /* how often the next reply is written: LMTP has one a recipient */
 	char helo[256];
 	uint64_t account; /* logged in: not 0 */
 	char user[SASL_USER_MAX + 1];
@@ -109,6 +117,9 @@ void session_end(struct session *s); /* sends what waits, closes */
 void session_finish_op(struct session *s);
 void session_drain(struct session *s);
 void session_next(struct session *s); /* the next command may come */
+/* The deadline of the next command: less under stress, and never behind the one for logging in. */
+void session_set_deadline(struct session *s);
+bool session_is_stressed(const struct session *s);
 bool session_needs_tls(const struct session *s);
 bool session_may_login(const struct session *s);
 void transaction_reset(struct session *s);
@@ -120,6 +131,17 @@ void reply_error(struct session *s, int code, const char *enhanced, const char *
     __attribute__((format(printf, 4, 5)));
 /* The reply for a fault of ours: 452 or 451, never 5xx. */
 void reply_fault(struct session *s, const struct err *err);
+
+/* guard.c: networks that have sent mail, sessions that are recorded */
+void guard_init(struct receive *p);
+void guard_clear(struct receive *p);
+bool guard_is_known(const struct receive *p, const struct net_addr *a);
+void guard_remember(struct receive *p, const struct net_addr *a);
+/* Whether somebody asked for the next session from there, once. */
+bool guard_is_recorded(struct receive *p, const struct net_addr *a);
+void guard_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq);
+/* A line of the dialogue for the log, if the session is logged. */
+void session_log(const struct session *s, const char *who, struct span line);
 
 /* command.c */
 void command_run(struct session *s, struct span line);

@@ -1,10 +1,14 @@
 #include "smtpd/receive/receive.h"
 
 #include "common/base/mem.h"
+#include "common/event/clock.h"
 #include "common/log/log.h"
 
 #include <stdarg.h>
 #include <string.h>
+
+#define ERRORS_FREE 3 /* the third costs time */
+#define STRESSED_MS 10000
 
 void transaction_reset(struct session *s)
 {
@@ -44,6 +48,7 @@ static void session_leave(struct session *s)
 	struct receive *p = s->server;
 
 	s->conn = NULL;
+	timer_clear(&s->hold);
 	list_remove(&s->link);
 	role_connection_gone(p->role, s->listener, &s->peer);
 	cancel_queries(s);
@@ -100,8 +105,10 @@ __attribute__((format(printf, 4, 0))) static void write_reply(
 	strbuf_vaddf(&b, fmt, ap);
 	strbuf_truncate(&b, 510);
 	strbuf_add(&b, SPAN("\r\n"));
-	for (; s->reply_count > 0; s->reply_count--)
+	for (; s->reply_count > 0; s->reply_count--) {
+		session_log(s, "server", span_sub(strbuf_span(&b), 0, b.n - 2));
 		conn_write(s->conn, strbuf_span(&b));
+	}
 	s->reply_count = 1;
 	strbuf_clear(&b);
 }
@@ -126,7 +133,9 @@ void reply_error(struct session *s, int code, const char *enhanced, const char *
 	log_info("smtp-refused", LOG_STR("session", s->id), LOG_STR("client", s->client),
 	    LOG_I64("code", code), LOG_STR("status", enhanced ? enhanced : ""),
 	    LOG_SPAN("from", s->t.sender), LOG_U64("errors", s->errors + 1));
-	if (++s->errors < config_u64(s->cfg, SET_SMTP_BAD_MAX))
+	s->errors++;
+	s->is_to_hold = s->errors >= ERRORS_FREE && config_u64(s->cfg, SET_SMTP_ERROR_DELAY) > 0;
+	if (s->errors < config_u64(s->cfg, SET_SMTP_BAD_MAX) && !session_is_stressed(s))
 		return;
 	reply(s, 421, "4.7.0", "%s Too many errors", s->listener->cfg->hostname);
 	s->is_closing = true;
@@ -141,6 +150,35 @@ void reply_fault(struct session *s, const struct err *err)
 		reply(s, 451, "4.3.0", "Local error, try later");
 }
 
+bool session_is_stressed(const struct session *s)
+{
+	return limits_total(s->server->role->limits) * 100 >=
+	       config_u64(s->cfg, SET_LIMITS_CONNECTIONS) * config_u64(s->cfg, SET_LIMITS_STRESS);
+}
+
+void session_set_deadline(struct session *s)
+{
+	uint64_t ms = config_u64(s->cfg, SET_SMTP_COMMAND_DEADLINE) * 1000;
+	uint64_t now = clock_mono_ms();
+
+	if (session_is_stressed(s) && ms > STRESSED_MS)
+		ms = STRESSED_MS;
+	if (s->login_by != 0 && s->account == 0 && now + ms > s->login_by)
+		ms = s->login_by > now ? s->login_by - now : 1;
+	conn_set_deadline(s->conn, ms);
+}
+
+/* Whoever makes errors waits for the next command to be looked at. */
+static void hold(struct session *s)
+{
+	s->is_to_hold = false;
+	s->wait = WAIT_HOLD;
+	conn_pause(s->conn);
+	conn_set_deadline(s->conn, 0);
+	timer_set(&s->hold, config_u64(s->cfg, SET_SMTP_ERROR_DELAY) * 1000);
+	log_debug("smtp-hold", LOG_STR("session", s->id), LOG_U64("errors", s->errors));
+}
+
 void session_next(struct session *s)
 {
 	if (s->server->role->is_draining && !s->t.is_open) {
@@ -151,8 +189,12 @@ void session_next(struct session *s)
 		session_end(s);
 		return;
 	}
+	if (s->is_to_hold) {
+		hold(s);
+		return;
+	}
 	s->wait = WAIT_COMMAND;
-	conn_set_deadline(s->conn, config_u64(s->cfg, SET_SMTP_COMMAND_DEADLINE) * 1000);
+	session_set_deadline(s);
 	conn_resume(s->conn);
 }
 
@@ -168,13 +210,14 @@ static bool line_is_clean(struct span line)
 static void run_line(struct session *s, struct span line)
 {
 	if (s->wait == WAIT_COMMAND)
-		conn_set_deadline(s->conn, config_u64(s->cfg, SET_SMTP_COMMAND_DEADLINE) * 1000);
+		session_set_deadline(s);
 	if (line.n == 0 || line.p[line.n - 1] != '\r') {
 		s->wait = WAIT_COMMAND;
 		reply_error(s, 500, "5.5.2", "Lines end in CRLF");
 		return;
 	}
 	line.n--;
+	session_log(s, "client", s->wait == WAIT_SASL ? SPAN("***") : line);
 	if (!line_is_clean(line)) {
 		s->wait = WAIT_COMMAND;
 		reply_error(s, 500, "5.5.2", "Bad character in line");
@@ -216,7 +259,11 @@ static void on_input(void *arg)
 {
 	struct session *s = arg;
 
-	while (!s->is_closing) {
+	if (s->wait == WAIT_GREETING) {
+		reply_error(s, 554, "5.5.1", "Wait for the greeting");
+		s->is_closing = true;
+	}
+	while (!s->is_closing && !s->is_to_hold) {
 		if (s->wait == WAIT_DATA || s->wait == WAIT_BDAT) {
 			data_input(s);
 			if (s->wait == WAIT_DATA || s->wait == WAIT_BDAT)
@@ -238,6 +285,8 @@ static void on_input(void *arg)
 	}
 	if (s->wait == WAIT_RESULT || s->wait == WAIT_OUTPUT)
 		conn_pause(s->conn);
+	else if (s->is_to_hold)
+		hold(s);
 }
 
 static void on_drain(void *arg)
@@ -253,14 +302,35 @@ static void greet(struct session *s)
 	reply(s, 220, NULL, "%s %s", s->listener->cfg->hostname, s->is_lmtp ? "LMTP" : "ESMTP");
 }
 
+/* A mail server waits for our greeting; what spams in a hurry often does not. */
+static bool is_to_wait(const struct session *s)
+{
+	const struct config_listener *l = s->listener->cfg;
+
+	return l->role == ROLE_SMTP && l->tls != TLS_IMPLICIT &&
+	       config_u64(s->cfg, SET_SMTP_GREET_DELAY) > 0 && !net_addr_is_loopback(&s->peer) &&
+	       !guard_is_known(s->server, &s->peer);
+}
+
+static void on_hold_over(void *arg)
+{
+	struct session *s = arg;
+
+	if (s->wait == WAIT_GREETING)
+		greet(s);
+	session_next(s);
+}
+
 static void on_secure(void *arg)
 {
 	struct session *s = arg;
 
 	log_debug(
 	    "smtp-tls", LOG_STR("session", s->id), LOG_STR("version", conn_tls_version(s->conn)));
-	if (s->listener->cfg->tls == TLS_IMPLICIT)
-		greet(s);
+	if (s->listener->cfg->tls != TLS_IMPLICIT)
+		return;
+	greet(s);
+	s->wait = WAIT_COMMAND;
 }
 
 static void on_close(void *arg, const struct err *why)
@@ -285,6 +355,30 @@ static const struct conn_ops session_conn_ops = {
     .on_close = on_close,
 };
 
+static struct session *session_new(
+    struct receive *p, struct role_listener *l, const struct net_addr *peer)
+{
+	struct session *s = mem_zalloc(sizeof(*s));
+
+	s->server = p;
+	s->listener = l;
+	s->cfg = config_ref(p->role->cfg);
+	s->is_lmtp = l->cfg->role == ROLE_LMTP;
+	s->reply_count = 1;
+	s->peer = *peer;
+	s->is_logged = l->cfg->protocol_log || guard_is_recorded(p, peer);
+	if (l->cfg->role == ROLE_SUBMISSION)
+		s->login_by = clock_mono_ms() + config_u64(s->cfg, SET_LIMITS_PREAUTH) * 1000;
+	role_session_id(s->id);
+	net_addr_format(peer, s->client);
+	sasl_init(&s->sasl);
+	arena_init(&s->t.arena, TRANSACTION_ARENA_MAX);
+	header_init(&s->t.header, false, "", "");
+	timer_init(&s->hold, p->role->loop, on_hold_over, s);
+	list_append(&p->sessions, &s->link);
+	return s;
+}
+
 void session_start(struct receive *p, struct role_listener *l, int fd, const struct net_addr *peer)
 {
 	static const struct conn_limits limits = {
@@ -293,27 +387,20 @@ void session_start(struct receive *p, struct role_listener *l, int fd, const str
 	    .output_low = 8 * 1024,
 	    .output_max = 256 * 1024,
 	};
-	struct session *s = mem_zalloc(sizeof(*s));
+	struct session *s = session_new(p, l, peer);
 	struct err err = ERR_INIT;
 
-	s->server = p;
-	s->listener = l;
-	s->cfg = config_ref(p->role->cfg);
-	s->is_lmtp = l->cfg->role == ROLE_LMTP;
-	s->reply_count = 1;
-	s->peer = *peer;
-	role_session_id(s->id);
-	net_addr_format(peer, s->client);
-	sasl_init(&s->sasl);
-	arena_init(&s->t.arena, TRANSACTION_ARENA_MAX);
-	header_init(&s->t.header, false, "", "");
-	list_append(&p->sessions, &s->link);
 	s->conn = conn_new(p->role->loop, fd, peer, &limits, &session_conn_ops, s);
-	conn_set_deadline(s->conn, config_u64(s->cfg, SET_SMTP_COMMAND_DEADLINE) * 1000);
+	session_set_deadline(s);
 	log_info("smtp-connect", LOG_STR("session", s->id), LOG_STR("client", s->client),
 	    LOG_U64("port", peer->port), LOG_STR("listener", l->cfg->name));
-	if (l->cfg->tls != TLS_IMPLICIT)
+	if (l->cfg->tls == TLS_IMPLICIT) {
+		if (conn_start_tls(s->conn, l->tls, &err) < 0)
+			session_end(s);
+	} else if (is_to_wait(s)) {
+		timer_set(&s->hold, config_u64(s->cfg, SET_SMTP_GREET_DELAY) * 1000);
+	} else {
 		greet(s);
-	else if (conn_start_tls(s->conn, l->tls, &err) < 0)
-		session_end(s);
+		s->wait = WAIT_COMMAND;
+	}
 }

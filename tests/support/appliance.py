@@ -32,6 +32,8 @@ SETTINGS = {
     "queue.map_size": "1G",
     "auth.map_size": "64M",
     "queue.space_min": "0",
+    "smtp.error_delay": "0",
+    "smtp.greet_delay": "0",
     "web.port": "0",
     "web.http_port": "0",
 }
