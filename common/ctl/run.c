@@ -41,7 +41,6 @@ static void on_ready(void *arg)
 	notify_ready();
 	printf("mailstead is ready\n");
 	fflush(stdout);
-	process_notify("READY=1");
 }
 
 static void on_end(void *arg, int status)

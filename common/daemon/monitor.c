@@ -48,7 +48,6 @@ static void on_ready(void *arg)
 	notify_ready();
 	if (m->parent)
 		ipc_link_send(m->parent, LINK_READY, 0, span_make("", 0), NULL, 0);
-	process_notify("READY=1");
 }
 
 static void on_end(void *arg, int status)

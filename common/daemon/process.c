@@ -10,10 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #define LINK_FD 3
 
@@ -57,24 +54,6 @@ int process_make_run_folder(const struct config *cfg, const char *name, struct e
 	if (mkdir(path, 0700) == 0)
 		return chmod(path, 02711) == 0 ? 0 : err_errno(err, errno, "%s", path);
 	return errno == EEXIST ? 0 : err_errno(err, errno, "%s", path);
-}
-
-void process_notify(const char *state)
-{
-	struct sockaddr_un to = {.sun_family = AF_UNIX};
-	const char *path = getenv("NOTIFY_SOCKET");
-	size_t n = path ? strlen(path) : 0;
-	int fd;
-
-	/* The sandbox lets nobody speak to abstract sockets; systemd's is a path. */
-	if (n == 0 || n >= sizeof(to.sun_path) || path[0] != '/')
-		return;
-	memcpy(to.sun_path, path, n + 1);
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return;
-	(void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof(to));
-	close(fd);
 }
 
 void process_apply_log_level(const struct config *cfg)

@@ -16,8 +16,6 @@ void process_settle(void);
 int process_link_fd(void);
 /* <run>/<name>, the process' own folder for its sockets; as root the launcher made it. */
 int process_make_run_folder(const struct config *cfg, const char *name, struct err *err);
-/* Tells systemd, if it started us (NOTIFY_SOCKET): "READY=1", "STOPPING=1". Never blocks. */
-void process_notify(const char *state);
 void process_apply_log_level(const struct config *cfg);
 
 #endif

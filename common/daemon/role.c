@@ -195,7 +195,6 @@ static int frame_start(struct frame *f, struct err *err)
 	notify_ready();
 	if (f->parent)
 		ipc_link_send(f->parent, LINK_READY, 0, span_make("", 0), NULL, 0);
-	process_notify("READY=1");
 	log_info("start", LOG_STR("version", MS_VERSION));
 	return 0;
 }

@@ -28,8 +28,8 @@ def start(stopped, program, address):
         log.close()
 
 
-@pytest.mark.parametrize("program", ["authd", "mailsteadctl"])
-def test_ready_is_said_once(stopped, program):
+@pytest.mark.parametrize("program", ["authd", "keyd", "mailsteadctl"])
+def test_ready_and_stopping_are_said(stopped, program):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.settimeout(60)
         name = f"{stopped.folder}/notify-{program}"
@@ -40,27 +40,4 @@ def test_ready_is_said_once(stopped, program):
         finally:
             process.terminate()
             assert process.wait(90) == 0, stopped.log_text()
-        manager.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            manager.recv(4096)
-
-
-def test_monitors_say_it_when_their_roles_serve(stopped):
-    authd = start(stopped, "authd", "")
-    try:
-        for program in ("smtpd", "imapd", "pop3d"):
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-                manager.settimeout(60)
-                name = f"{stopped.folder}/notify-{program}"
-                manager.bind(name)
-                process = start(stopped, program, name)
-                try:
-                    assert manager.recv(4096) == b"READY=1", stopped.log_text()
-                    listener = {"smtpd": "smtp", "imapd": "imap", "pop3d": "pop3"}[program]
-                    stopped.connect(listener).close()
-                finally:
-                    process.terminate()
-                    assert process.wait(90) == 0, stopped.log_text()
-    finally:
-        authd.terminate()
-        assert authd.wait(90) == 0
+        assert manager.recv(4096) == b"STOPPING=1"

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -97,14 +98,26 @@ static const char *find_lighttpd(struct err *err)
 }
 
 /* The web admin's user, if there is one, and no right that root had. */
-static int give_up_rights(const struct config *cfg, struct err *err)
+static int give_up_rights(const struct identities *ids, struct err *err)
+{
+	if (ids->are_separate && identity_become(&ids->who[WHO_WEB], err) < 0)
+		return -1;
+	return caps_drop_all(err);
+}
+
+/* Everything for which root is needed: the ports, and the group that may talk to keyd. */
+static int prepare(
+    const struct config *cfg, struct places *places, struct strbuf *pem, struct err *err)
 {
 	struct identities ids;
 
 	identities_find(cfg, &ids, NULL);
-	if (ids.are_separate && identity_become(&ids.who[WHO_WEB], err) < 0)
+	if (ids.are_separate && setgroups(1, &ids.all) < 0)
+		return err_errno(err, errno, "joining group %u", (unsigned)ids.all);
+	if (process_make_run_folder(cfg, "web-server", err) < 0 ||
+	    places_bind(cfg, places, err) < 0 || fetch_certificate(cfg, pem, err) < 0)
 		return -1;
-	return caps_drop_all(err);
+	return give_up_rights(&ids, err);
 }
 
 /* What lighttpd reads, in the folder of sockets, which is no disk; and then lighttpd. */
@@ -147,10 +160,7 @@ static int serve(const char *conf_path, struct err *err)
 	keys_buf_init(&pem);
 	if (config_u64(cfg, SET_WEB_PORT) == 0)
 		result = stay_off();
-	else if ((lighttpd = find_lighttpd(err)) &&
-		 process_make_run_folder(cfg, "web-server", err) == 0 &&
-		 places_bind(cfg, &places, err) == 0 && fetch_certificate(cfg, &pem, err) == 0 &&
-		 give_up_rights(cfg, err) == 0)
+	else if ((lighttpd = find_lighttpd(err)) && prepare(cfg, &places, &pem, err) == 0)
 		result = become(cfg, &places, strbuf_span(&pem), lighttpd, err);
 	keys_buf_clear(&pem);
 	config_unref(cfg);
