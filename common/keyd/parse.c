@@ -363,6 +363,7 @@ int pki_parse(struct span input, struct span password, struct pki_input *in, str
 	else
 		result = parse_der(&p, input);
 	mem_wipe(text, sizeof(text));
+	ERR_clear_error();
 	if (result == 0 && in->cert_count + in->key_count == 0)
 		result = err_set(err, ERR_INVALID, "%s",
 		    in->has_request ? "this is a signing request: what the CA sends back is wanted"

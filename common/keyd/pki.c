@@ -296,7 +296,7 @@ static int find_key(const struct pki_input *in, EVP_PKEY *with_key, struct pki_b
 	    in->cert_count > 1 ? "any of the certificates" : "the certificate");
 }
 
-int pki_assemble(const struct pki_input *in, EVP_PKEY *with_key, struct pki_bundle *out,
+static int assemble(const struct pki_input *in, EVP_PKEY *with_key, struct pki_bundle *out,
     size_t *left_out, struct err *err)
 {
 	X509 *next;
@@ -322,8 +322,17 @@ int pki_assemble(const struct pki_input *in, EVP_PKEY *with_key, struct pki_bund
 		next = pki_is_self_signed(next) ? NULL : issuer_of(in, out, next);
 	}
 	*left_out = in->cert_count - out->count - (*left_out > 0 ? 1 : 0);
-	ERR_clear_error();
 	return 0;
+}
+
+int pki_assemble(const struct pki_input *in, EVP_PKEY *with_key, struct pki_bundle *out,
+    size_t *left_out, struct err *err)
+{
+	int result = assemble(in, with_key, out, left_out, err);
+
+	/* Keys that OpenSSL does not know leave their trace. */
+	ERR_clear_error();
+	return result;
 }
 
 /* --- as text ---------------------------------------------------------------------------------- */

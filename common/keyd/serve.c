@@ -188,6 +188,16 @@ static void watcher_free(struct keyd *k, struct watcher *w)
 	mem_free(w);
 }
 
+static void forget_peer(struct keyd *k, const struct ipc_peer *peer)
+{
+	LIST_EACH_SAFE (it, &k->watchers) {
+		struct watcher *w = container_of(it, struct watcher, link);
+
+		if (w->peer.number == peer->number)
+			watcher_free(k, w);
+	}
+}
+
 static int watch_start(
     struct keyd *k, const struct ipc_peer *peer, const struct ipc_msg *msg, struct err *err)
 {
@@ -196,6 +206,8 @@ static int watch_start(
 
 	if (!ipc_dec_generation(msg->body, &generation))
 		return err_set(err, ERR_INVALID, "malformed request");
+	/* Who asks anew does not wait for the old answer any more. */
+	forget_peer(k, peer);
 	if (generation != k->generation) {
 		tell(k, peer, msg->id);
 		return 0;
@@ -250,14 +262,7 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 
 static void on_gone(void *arg, const struct ipc_peer *peer)
 {
-	struct keyd *k = arg;
-
-	LIST_EACH_SAFE (it, &k->watchers) {
-		struct watcher *w = container_of(it, struct watcher, link);
-
-		if (w->peer.number == peer->number)
-			watcher_free(k, w);
-	}
+	forget_peer(arg, peer);
 }
 
 int serve_open(struct keyd *k, struct err *err)

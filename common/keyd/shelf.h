@@ -1,6 +1,6 @@
 /*
  * Where keyd keeps certificates: below <state>/keys a folder for each certificate id, and in it
- * bundles (private key, then chain or request, in PEM) under numbers that are never used again,
+ * bundles (private key, then chain or request, in PEM) under numbers,
  * and one text file "index" that says which bundle is what. Only the rename of index makes a
  * change, so a crash at any moment leaves all of the old or all of the new; bundles that no index
  * names are swept at the next start.
