@@ -8,6 +8,15 @@
 
 #define PREPARE_MS 10000
 #define COMMIT_MS 5000
+#define QUEUE_MAX 8
+
+/* A change that waits for the one on its way. */
+struct queued {
+	struct list link;
+	struct config *cfg;
+	void (*done)(void *arg, const struct err *err);
+	void *arg;
+};
 
 static void end(struct change *c)
 {
@@ -21,6 +30,8 @@ static void end(struct change *c)
 	plan_clear(&c->next);
 	m->change = NULL;
 	mem_free(c);
+	if (!list_is_empty(&m->queue))
+		loop_defer(m->loop, &m->next_change);
 }
 
 /* Prepared, or failed and gone; or committed everywhere. */
@@ -124,17 +135,11 @@ static void fetch(struct change *c)
 		feed(c);
 }
 
-int change_prepare(struct monitor *m, struct config *cfg,
-    void (*done)(void *arg, const struct err *err), void *arg, struct err *err)
+static void start(struct monitor *m, struct config *cfg,
+    void (*done)(void *arg, const struct err *err), void *arg)
 {
-	struct change *c;
+	struct change *c = mem_zalloc(sizeof(*c));
 
-	if (m->change || m->is_stopping) {
-		config_unref(cfg);
-		return err_set(err, ERR_BUSY, "%s: %s", m->spec->name,
-		    m->change ? "another change is on its way" : "shutting down");
-	}
-	c = mem_zalloc(sizeof(*c));
 	c->m = m;
 	c->done = done;
 	c->arg = arg;
@@ -144,10 +149,71 @@ int change_prepare(struct monitor *m, struct config *cfg,
 	c->fetches = mem_array(m->spec->count, sizeof(*c->fetches));
 	if (plan_make(m, &c->next, cfg, &m->plan, &c->err) < 0) {
 		tell(c);
-		return 0;
+		return;
 	}
 	timer_set(&c->deadline, PREPARE_MS);
 	fetch(c);
+}
+
+static struct queued *take_queued(struct monitor *m)
+{
+	struct list *it = list_take_first(&m->queue);
+
+	m->queued -= it != NULL;
+	return it ? container_of(it, struct queued, link) : NULL;
+}
+
+static void on_next(void *arg)
+{
+	struct monitor *m = arg;
+	struct queued *q = m->change ? NULL : take_queued(m);
+
+	if (!q)
+		return;
+	start(m, q->cfg, q->done, q->arg);
+	mem_free(q);
+}
+
+void change_init(struct monitor *m)
+{
+	list_init(&m->queue);
+	m->next_change = (struct deferred){.fn = on_next, .arg = m};
+}
+
+void change_end(struct monitor *m)
+{
+	struct err err = ERR_INIT;
+	struct queued *q;
+
+	err_set(&err, ERR_BUSY, "%s: shutting down", m->spec->name);
+	while ((q = take_queued(m))) {
+		q->done(q->arg, &err);
+		config_unref(q->cfg);
+		mem_free(q);
+	}
+	if (m->change)
+		change_abort(m->change);
+	deferred_cancel(&m->next_change);
+}
+
+int change_prepare(struct monitor *m, struct config *cfg,
+    void (*done)(void *arg, const struct err *err), void *arg, struct err *err)
+{
+	struct queued *q;
+
+	if (m->is_stopping || m->queued == QUEUE_MAX) {
+		config_unref(cfg);
+		return err_set(err, ERR_BUSY, "%s: %s", m->spec->name,
+		    m->is_stopping ? "shutting down" : "too many changes at once");
+	}
+	if (!m->change && list_is_empty(&m->queue)) {
+		start(m, cfg, done, arg);
+		return 0;
+	}
+	q = mem_zalloc(sizeof(*q));
+	*q = (struct queued){.cfg = cfg, .done = done, .arg = arg};
+	list_append(&m->queue, &q->link);
+	m->queued++;
 	return 0;
 }
 

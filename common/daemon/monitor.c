@@ -155,11 +155,6 @@ static void on_keys_change(void *arg, uint64_t generation)
 	monitor_renew_keys(m);
 }
 
-static void on_keys_again(void *arg)
-{
-	monitor_renew_keys(arg);
-}
-
 static int watch_keys(struct monitor *m, struct err *err)
 {
 	char path[CONFIG_PATH_MAX];
@@ -210,12 +205,10 @@ static int monitor_start(struct monitor *m, struct err *err)
 
 static void monitor_end(struct monitor *m)
 {
-	if (m->change)
-		change_abort(m->change);
+	change_end(m);
 	supervisor_free(m->supervisor);
 	keys_watch_free(m->watch);
 	ipc_client_free(m->keyd);
-	timer_clear(&m->keys_again);
 	ipc_server_free(m->ctl);
 	ipc_link_free(m->parent);
 	plan_clear(&m->plan);
@@ -240,7 +233,7 @@ int monitor_main(int argc, char **argv, const struct monitor_spec *spec)
 	m.started_ms = clock_mono_ms();
 	m.loop = loop_new();
 	plan_init(&m.plan);
-	timer_init(&m.keys_again, m.loop, on_keys_again, &m);
+	change_init(&m);
 	open_parent(&m);
 	notify_open(m.loop);
 	parked_open();

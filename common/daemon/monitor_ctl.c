@@ -7,7 +7,6 @@
 #include <stdio.h>
 
 #define RECORD_MAX (16 * 1024)
-#define BUSY_MS 200
 
 /* A reload on its way; the log or rq learns how it ends. */
 struct reload {
@@ -82,11 +81,8 @@ void monitor_renew_keys(struct monitor *m)
 {
 	struct err err = ERR_INIT;
 
-	if (m->is_stopping)
-		return;
-	if (m->change)
-		timer_set(&m->keys_again, BUSY_MS);
-	else if (change_prepare(m, config_ref(m->plan.cfg), on_keys_prepared, m, &err) < 0)
+	if (!m->is_stopping &&
+	    change_prepare(m, config_ref(m->plan.cfg), on_keys_prepared, m, &err) < 0)
 		log_error("certificates-refused", LOG_ERR(&err));
 }
 

@@ -74,10 +74,12 @@ struct monitor {
 	struct fed *roles;
 	struct supervisor *supervisor;
 	struct change *change;
+	struct list queue; /* of changes that wait for it */
+	size_t queued;
+	struct deferred next_change;
 	struct ipc_client *keyd;
 	struct keys_watch *watch;
 	uint64_t told;           /* the generation that keyd told last */
-	struct timer keys_again; /* a change of certificates that had to wait for another one */
 	struct ipc_link *parent;
 	struct ipc_server *ctl;
 	uint64_t started_ms;
@@ -105,8 +107,10 @@ void plan_move(struct plan *to, struct plan *from); /* from is empty then */
 void plan_send(const struct plan *p, struct fed *role, uint32_t number);
 
 /* change.c */
-/* Prepares cfg (takes the reference) in all roles that run. ERR_BUSY while another one is on its
- * way. Otherwise done comes, perhaps from inside. */
+void change_init(struct monitor *m);
+void change_end(struct monitor *m); /* at the end: those that wait fail */
+/* Prepares cfg (takes the reference) in all roles that run, after the changes before it. ERR_BUSY
+ * when shutting down, or if too many wait. Otherwise done comes, perhaps from inside. */
 int change_prepare(struct monitor *m, struct config *cfg,
     void (*done)(void *arg, const struct err *err), void *arg, struct err *err);
 void change_commit(struct change *c, void (*done)(void *arg, const struct err *err), void *arg);

@@ -21,6 +21,7 @@ MAIL, OTHER = "mail.example.test", "imap.other.test"
 @pytest.fixture(scope="module")
 def ca():
     folder = tempfile.mkdtemp(prefix="mailstead-ca-")
+    os.chmod(folder, 0o755)  # keyd may be another user
     yield CA(folder)
     shutil.rmtree(folder)
 
@@ -38,7 +39,7 @@ def box(ca):
             "imaps": {"certificate": "pair-ec, pair-rsa"},
             "submissions": {"client_certificate": "ask", "certificate": "shop"}}
         running.write_conf()
-        running.ctl("reload")
+        assert running.ctl("reload") == {"ok": True, "text": ""}
         yield running
         assert "PRIVATE KEY" not in running.log_text()
 
@@ -123,7 +124,7 @@ def test_import_in_every_form_is_served_with_its_chain_in_order(box, ca, form):
     before = served(box, "submissions")
     rows = box.ctl("cert", "import", "shop", *(["--password-stdin"] if password else []),
                    secret=password, content=content)
-    assert all(result == "ok" for _, result, _ in findings(rows)), findings(rows)
+    assert [f for f in findings(rows) if f[1] != "ok"] == []
     assert rows[0]["what"] == "candidate" and rows[0]["chain"] == 2
     assert rows[0]["sha256"] == hashlib.sha256(der_of(leaf.cert)).hexdigest()
     assert served(box, "submissions") == before
@@ -313,7 +314,7 @@ def test_killed_in_the_middle_of_an_install_one_of_both_is_there(box, ca):
     now = ca.leaf(MAIL)
     box.ctl("cert", "import", "shop", "--install", content=now.full)
     rng = random.Random(1)
-    for _ in range(12):
+    for _ in range(5):
         new = ca.leaf(MAIL)
         pid, timer = kill_keyd(box, rng.uniform(0, 0.04))
         box.run_ctl("cert", "import", "shop", "--install", content=new.full)
@@ -349,8 +350,13 @@ def keep_session(box, listener, path, version):
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 def test_sessions_resume_also_after_a_respawn(box, version):
     path = f"{box.folder}/session"
-    keep_session(box, "pop3s", path, version)
-    assert resumes(box, "pop3s", path, version)
+
+    def is_resumed():
+        keep_session(box, "pop3s", path, version)
+        return resumes(box, "pop3s", path, version)
+
+    # A keyd that was started again has new keys, which are on their way.
+    box.wait_for(is_resumed)
     pid = box.kill("pop3d-worker")
     box.wait_for(lambda: box.pids().get("pop3d-worker") not in (None, pid))
     box.wait_for(lambda: served(box, "pop3s"))
@@ -395,8 +401,7 @@ def test_client_certificates_are_asked_for_and_logged(box, ca):
 def old_handshake(box, listener, version):
     done = openssl("s_client", "-connect", f"127.0.0.1:{box.ports[listener]}", version, "-cipher",
                    "DEFAULT@SECLEVEL=0", "-servername", MAIL, check=False)
-    return b"Cipher    : 0000" not in done and b"SSL-Session" in done and \
-        b"no peer certificate available" not in done
+    return b"New, TLSv" in done
 
 
 def test_old_tls_only_where_it_is_allowed(ca):

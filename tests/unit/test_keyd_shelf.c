@@ -6,7 +6,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 
 static const char *keys_dir(void)
 {
@@ -234,6 +237,74 @@ START_TEST(leftovers)
 }
 END_TEST
 
+/* Installs one after the other until somebody ends it; says when the first one stands. */
+_Noreturn static void install_for_ever(unsigned first, int told)
+{
+	for (unsigned i = 0;; i++) {
+		char text[5000];
+
+		memset(text, (int)('a' + (first + i) % 26), sizeof(text) - 1);
+		text[sizeof(text) - 1] = '\0';
+		if (shelf_put(keys_dir(), "shop", SLOT_CANDIDATE, ORIGIN_IMPORT, span_of(text),
+			NULL) < 0 ||
+		    shelf_install(keys_dir(), "shop", false, NULL) < 0)
+			_exit(1);
+		if (i == 0 && write(told, "", 1) != 1)
+			_exit(1);
+	}
+}
+
+static char whole_letter(enum slot slot)
+{
+	struct strbuf text;
+	struct err err = ERR_INIT;
+	char letter;
+
+	shelf_buf_init(&text);
+	ck_assert_msg(shelf_read(keys_dir(), "shop", slot, &text, &err) == 0, "%s", err.text);
+	letter = text.p[0];
+	ck_assert_uint_eq(text.n, 4999);
+	for (size_t i = 0; i < text.n; i++)
+		ck_assert_int_eq(text.p[i], letter);
+	shelf_buf_clear(&text);
+	return letter;
+}
+
+/* Killed at any moment, what is there is whole, and so is what was there before. */
+START_TEST(killed_at_any_moment)
+{
+	struct err err = ERR_INIT;
+	unsigned changes = 0;
+	char last = 0;
+
+	for (int i = 0; i < 50; i++) {
+		struct timespec pause = {.tv_nsec = i % 25 * 300000};
+		int status, ends[2];
+		char byte;
+		pid_t pid;
+
+		ck_assert_int_eq(pipe(ends), 0);
+		pid = fork();
+		if (pid == 0)
+			install_for_ever((unsigned)i, ends[1]);
+		ck_assert_int_eq(read(ends[0], &byte, 1), 1);
+		close(ends[0]);
+		close(ends[1]);
+		nanosleep(&pause, NULL);
+		ck_assert_int_eq(kill(pid, SIGKILL), 0);
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert(WIFSIGNALED(status));
+		ck_ok(shelf_open(keys_dir(), &err));
+		changes += whole_letter(SLOT_CURRENT) != last;
+		last = whole_letter(SLOT_CURRENT);
+		ck_assert_uint_le(count_files(fixture_path("keys/shop")), 4);
+		if (access(fixture_path("keys/shop/3.pem"), F_OK) == 0)
+			(void)whole_letter(SLOT_PREVIOUS);
+	}
+	ck_assert_uint_gt(changes, 5);
+}
+END_TEST
+
 /* A number is not used again while something could still mean the old bundle. */
 START_TEST(numbers)
 {
@@ -319,7 +390,7 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {install_and_back, pending, staples, ids, modes, leftovers,
-	    numbers, damaged_index, links_are_not_followed};
+	    killed_at_any_moment, numbers, damaged_index, links_are_not_followed};
 	TCase *tc = tcase_create("shelf");
 
 	tcase_add_checked_fixture(tc, setup, fixture_teardown);
