@@ -299,13 +299,13 @@ static int find_key(const struct pki_input *in, EVP_PKEY *with_key, struct pki_b
 static int assemble(const struct pki_input *in, EVP_PKEY *with_key, struct pki_bundle *out,
     size_t *left_out, struct err *err)
 {
-	X509 *next;
+	X509 *next = NULL;
 
 	*out = (struct pki_bundle){0};
 	*left_out = 0;
 	if (in->cert_count == 0)
 		return err_set(err, ERR_INVALID, "there is no certificate in it");
-	if (find_key(in, with_key, out, &next, err) < 0)
+	if (find_key(in, with_key, out, &next, err) < 0 || !next)
 		return -1;
 	if (!pki_key_matches(next, out->key)) {
 		pki_bundle_clear(out);

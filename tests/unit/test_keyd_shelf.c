@@ -277,7 +277,7 @@ START_TEST(killed_at_any_moment)
 	unsigned changes = 0;
 	char last = 0;
 
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0; i < 30; i++) {
 		struct timespec pause = {.tv_nsec = i % 25 * 300000};
 		int status, ends[2];
 		char byte;
@@ -392,6 +392,8 @@ int main(void)
 	const TTest *const tests[] = {install_and_back, pending, staples, ids, modes, leftovers,
 	    killed_at_any_moment, numbers, damaged_index, links_are_not_followed};
 	TCase *tc = tcase_create("shelf");
+
+	tcase_set_timeout(tc, 60);
 
 	tcase_add_checked_fixture(tc, setup, fixture_teardown);
 	unit_add(tc, tests, ARRAY_LEN(tests));
