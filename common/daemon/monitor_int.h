@@ -79,7 +79,7 @@ struct monitor {
 	struct deferred next_change;
 	struct ipc_client *keyd;
 	struct keys_watch *watch;
-	uint64_t told;           /* the generation that keyd told last */
+	uint64_t told; /* the generation that keyd told last */
 	struct ipc_link *parent;
 	struct ipc_server *ctl;
 	uint64_t started_ms;
