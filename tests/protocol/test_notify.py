@@ -13,7 +13,7 @@ ENV = {**os.environ, "MAILSTEAD_ALLOW_ROOT": "1", "ASAN_OPTIONS": "detect_leaks=
 @pytest.fixture(scope="module")
 def stopped():
     """The folder of an appliance that ran once."""
-    with Appliance() as appliance:
+    with Appliance(settings={"process.uid_base": "0"}) as appliance:
         appliance.stop()
         yield appliance
 
