@@ -84,7 +84,8 @@ static const struct command *command_find(struct span name, bool is_uid)
 /* tag = 1*<any ASTRING-CHAR except "+"> (RFC 3501 section 9) */
 static bool is_tag_char(char c)
 {
-	return (unsigned char)c > 0x20 && (unsigned char)c < 0x7f && !memchr("(){%*\"\\+", c, 8);
+	return (unsigned char)c > 0x20 && (unsigned char)c < 0x7f &&
+	       span_chr(SPAN("(){%*\"\\+"), c) < 0;
 }
 
 bool command_tag(struct session *s, struct span line, struct span *rest)

@@ -22,7 +22,8 @@ bool parse_sp(struct parser *p)
 
 static bool is_atom_char(char c)
 {
-	return (unsigned char)c > 0x20 && (unsigned char)c < 0x7f && !memchr("(){%*\"\\]", c, 8);
+	return (unsigned char)c > 0x20 && (unsigned char)c < 0x7f &&
+	       span_chr(SPAN("(){%*\"\\]"), c) < 0;
 }
 
 static bool take_while(struct parser *p, bool (*is_in)(char c), struct span *out)

@@ -20,9 +20,23 @@ struct chunk {
 	char data[];
 };
 
-static struct chunk *last_chunk(struct conn *c)
+/* The chunk that takes the next bytes, of which there are n. */
+static struct chunk *open_chunk(struct conn *c, size_t n)
 {
-	return list_is_empty(&c->out) ? NULL : container_of(c->out.prev, struct chunk, link);
+	size_t cap = CHUNK_SIZE;
+	struct chunk *k;
+
+	if (!list_is_empty(&c->out)) {
+		k = container_of(c->out.prev, struct chunk, link);
+		if (k->end < k->cap)
+			return k;
+	} else if (n < 512) {
+		cap = 512;
+	}
+	k = mem_alloc(sizeof(*k) + cap);
+	*k = (struct chunk){.cap = (uint32_t)cap};
+	list_append(&c->out, &k->link);
+	return k;
 }
 
 void conn_write(struct conn *c, struct span data)
@@ -41,17 +55,9 @@ void conn_write(struct conn *c, struct span data)
 	if (c->out_bytes > c->limits.output_high)
 		c->is_congested = true;
 	while (data.n > 0) {
-		struct chunk *k = last_chunk(c);
-		size_t n;
+		struct chunk *k = open_chunk(c, data.n);
+		size_t n = data.n < k->cap - k->end ? data.n : k->cap - k->end;
 
-		if (!k || k->end == k->cap) {
-			size_t cap = data.n < 512 && !k ? 512 : CHUNK_SIZE;
-
-			k = mem_alloc(sizeof(*k) + cap);
-			*k = (struct chunk){.cap = (uint32_t)cap};
-			list_append(&c->out, &k->link);
-		}
-		n = data.n < k->cap - k->end ? data.n : k->cap - k->end;
 		memcpy(k->data + k->end, data.p, n);
 		k->end += (uint32_t)n;
 		data = span_from(data, n);
