@@ -118,6 +118,9 @@ class Session:
             self.log.append(line[:200])
             self.told(line, word, silent)
         self.log.append(f"{answer.status} {answer.text[:200]}")
+        # Its own DELETE of the selected mailbox leaves a session without one.
+        if word == "DELETE" and any(x.startswith(b"OK [CLOSED]") for x in answer.untagged):
+            self.forget()
         if any(x.startswith(b"BYE") for x in answer.untagged):
             raise Gone
         if b"[NONEXISTENT]" in answer.text and self.name in VOLATILE and \
