@@ -115,7 +115,8 @@ static bool keep_text(struct facts *f, struct fact_piece *to, struct span s)
 		f->text_capacity += more;
 		f->bytes += more;
 	}
-	memcpy(f->text + f->text_n, s.p, s.n);
+	if (s.n > 0)
+		memcpy(f->text + f->text_n, s.p, s.n);
 	*to = (struct fact_piece){(uint32_t)f->text_n, (uint32_t)s.n};
 	f->text_n += s.n;
 	return true;
