@@ -8,7 +8,7 @@ import pytest
 from appliance import PASSWORD, Appliance
 from dovecot import PEER_PASSWORD, PEER_USER, Dovecot
 from imap import Imap, fetched
-from odd_mail import BARE_LF, HAND_MADE, generated
+from odd_mail import BARE_LF, HAND_MADE, conversation, generated
 
 DATE = "01-Feb-2024 10:20:30 +0000"
 FLAGS = ("", "\\Seen", "\\Answered foo", "\\Flagged \\Deleted", "\\Draft")
@@ -378,3 +378,26 @@ def test_sort(pair, keys):
     chosen = ",".join(str(i) for i in good)
     ours, peer = pair.both(f"SORT ({keys}) UTF-8 {chosen}")
     assert ours.untagged == peer.untagged
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_threads(pair, seed):
+    """REFERENCES and ORDEREDSUBJECT, and all sort keys, of conversations with holes."""
+    for client in (pair.ours, pair.peer):
+        client.ok(f"CREATE threads{seed}")
+        for message in conversation(90, seed):
+            client.append(f"threads{seed}", message)
+        client.ok(f"EXAMINE threads{seed}")
+    try:
+        for command in ("THREAD REFERENCES UTF-8 ALL", "THREAD ORDEREDSUBJECT UTF-8 ALL",
+                        "UID THREAD REFERENCES US-ASCII SUBJECT alpha",
+                        "THREAD REFERENCES UTF-8 NOT SUBJECT Re", "SORT (DATE) UTF-8 ALL",
+                        "SORT (SUBJECT REVERSE DATE) UTF-8 ALL", "UID SORT (DATE) UTF-8 2:40",
+                        "SORT RETURN (MIN MAX COUNT) (SUBJECT) UTF-8 ALL"):
+            ours, peer = pair.both(command)
+            assert (ours.status, peer.status) == ("OK", "OK"), command
+            strip = [re.sub(rb'TAG "[^"]*"', b"", x) for x in ours.untagged]
+            assert strip == [re.sub(rb'TAG "[^"]*"', b"", x) for x in peer.untagged], command
+    finally:
+        for client in (pair.ours, pair.peer):
+            client.ok("SELECT INBOX")

@@ -172,7 +172,7 @@ class Imap:
                          else (f"{'UID ' if uid else ''}SEARCH ",) + keys)
         lines = answer.lines("SEARCH")
         assert len(lines) == 1, answer
-        return [int(n) for n in lines[0].split()[1:]]
+        return [int(n) for n in re.sub(rb" \(MODSEQ \d+\)$", b"", lines[0]).split()[1:]]
 
 
 def fetched(answer):

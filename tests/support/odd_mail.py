@@ -238,3 +238,33 @@ def generated(count, seed=1):
     rng = random.Random(seed)
     for n in range(count):
         yield f"generated {seed}.{n}", (CRLF.join(make_entity(rng, 0, n)) + CRLF).encode("latin-1")
+
+
+def conversation(count, seed):
+    """Replies to messages, of which a third never came; some name all of their ancestors, some the
+    last few, some only the one they answer, some have no id."""
+    rng = random.Random(seed)
+    paths, subjects = [], []
+    for n in range(count):
+        parent = rng.randrange(n) if n and rng.random() < 0.7 else None
+        path = paths[parent] + [parent] if parent is not None else []
+        base = rng.choice(("", "alpha", "[l] beta", "gamma", f"s{n}"))
+        subject = base
+        if parent is not None and rng.random() < 0.8:
+            base = subjects[parent]
+            subject = rng.choice(("Re: ", "Re: [l] ", "Fwd: ")) + base
+        paths.append(path)
+        subjects.append(base)
+        if rng.random() < 0.33:
+            continue
+        header = [f"Subject: {subject}",
+                  f"Date: {rng.randint(1, 28)} Jan 2026 {rng.randint(0, 23):02}:00:00 +0000"]
+        if rng.random() < 0.95:
+            header.append(f"Message-ID: <{n}@x>")
+        kind = rng.random()
+        references = " ".join(f"<{i}@x>" for i in (path if kind < 0.6 else path[-2:]))
+        if references and kind < 0.8:
+            header.append("References: " + references)
+        elif references:
+            header.append(f"In-Reply-To: <{path[-1]}@x>")
+        yield lines(*header, "", "x")
