@@ -12,7 +12,7 @@
 #define MAINT_FD 3
 #define MAINT_ARGS 40
 
-static const char *const verbs[] = {"check", "export", "import"};
+static const char *const verbs[] = {"check", "export", "import", "backup", "restore", "compact"};
 
 bool ctl_is_maint(struct span verb)
 {

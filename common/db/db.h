@@ -46,6 +46,11 @@ struct db_options {
  * reader slots. A new file and its folder are flushed before this returns.
  */
 int db_env_open(const struct db_options *opt, struct db_env **out, struct err *err);
+/*
+ * A consistent copy, compacted, as <dir>/data.mdb, which must not be there; dir is made if it is
+ * missing. Durable when this returns 0. One read transaction for as long as it takes.
+ */
+int db_env_copy(struct db_env *env, const char *dir, struct err *err);
 void db_env_close(struct db_env *env); /* writer and readers must have been freed */
 /* The last one committed: at least those whose commit has returned here, maybe one that is just
  * being flushed and that readers do not see yet. Any thread; cheap. */

@@ -251,6 +251,35 @@ fail:
 	return -1;
 }
 
+int db_env_copy(struct db_env *env, const char *dir, struct err *err)
+{
+	mode_t mask;
+	char path[PATH_MAX];
+	int fd, rc;
+
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return err_errno(err, errno, "%s", dir);
+	if (snprintf(path, sizeof(path), "%s/data.mdb", dir) >= (int)sizeof(path))
+		return err_set(err, ERR_INVALID, "%s: path too long", dir);
+	pthread_rwlock_rdlock(&env->map_lock);
+	mask = umask(077);
+	rc = mdb_env_copy2(env->mdb, dir, MDB_CP_COMPACT);
+	umask(mask);
+	pthread_rwlock_unlock(&env->map_lock);
+	if (rc != 0)
+		return db_err_rc(err, rc, path);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	rc = fd < 0 || fsync(fd) < 0 ? err_errno(err, errno, "flushing %s", path) : 0;
+	if (fd >= 0)
+		close(fd);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (rc == 0 && (fd < 0 || fsync(fd) < 0))
+		rc = err_errno(err, errno, "flushing %s", dir);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
 void db_env_close(struct db_env *env)
 {
 	if (!env)

@@ -55,6 +55,18 @@ static void take_number(void *arg, struct span record)
 		*(uint64_t *)arg = v.number;
 }
 
+bool is_running(struct maint *m)
+{
+	char path[CONFIG_PATH_MAX];
+	int fd = config_run_path(m->cfg, RUN_ADMIN_SOCK, path, NULL) < 0
+		     ? -1
+		     : ipc_sync_connect(path, ASK_MS, NULL);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
 int account_number(struct maint *m, struct span address, uint64_t *number)
 {
 	struct ipc_admin cmd = {

@@ -171,10 +171,13 @@ static int mbox_line(struct mbox *b, struct span line)
 				: err_set(&b->in->err, ERR_INVALID,
 				      "not an mbox file: it does not begin with \"From \"");
 	b->was_empty = is_empty;
-	if (b->in_head && b->head.n + line.n < LINE_MAX_BYTES) {
-		strbuf_add(&b->head, line);
-		return is_empty ? flush_head(b) : 0;
+	if (b->in_head && is_empty) {
+		/* The end of the head, unless "From " comes next. */
+		b->has_blank = true;
+		return flush_head(b);
 	}
+	if (b->in_head && b->head.n + line.n < LINE_MAX_BYTES)
+		return strbuf_add(&b->head, line) ? 0 : -1;
 	if (b->in_head && flush_head(b) < 0)
 		return -1;
 	/* The empty line before the next "From " is the file's, not the message's. */

@@ -225,10 +225,9 @@ static int end_message(struct output *o, const struct letter *l, bool is_whole)
 		return maildir_end(o, l, is_whole);
 	if (!o->at_line_start)
 		putc('\n', o->f);
-	if (o->in_head) {
+	/* All head and no empty line: the fields go again when it is read, and nothing is added. */
+	if (o->in_head)
 		put_status(o);
-		putc('\n', o->f);
-	}
 	putc('\n', o->f);
 	if (!is_whole && (fflush(o->f) != 0 || ftruncate(fileno(o->f), o->begin) < 0 ||
 			     fseek(o->f, o->begin, SEEK_SET) != 0))

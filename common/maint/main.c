@@ -23,6 +23,11 @@ static const struct {
 } verbs[] = {
     {"check", 0, 0, verb_check, "[--repair] [--bodies]"},
     {"export", 2, 2, verb_export, "ADDRESS FOLDER [--format=maildir|mbox] [--mailbox=NAME]"},
+    {"backup", 1, 1, verb_backup, "FOLDER [--keep=N] [--bodies]"},
+    {"restore", 1, 2, verb_restore,
+	"FOLDER [--force] | FOLDER ADDRESS [--mailbox=NAME [--uid=N]] [--to=ADDRESS]; "
+	"[--generation=TIME]"},
+    {"compact", 0, 0, verb_compact, ""},
     {"import", 2, 2, verb_import, "ADDRESS PATH [--mailbox=NAME]"},
 };
 

@@ -63,6 +63,7 @@ void files_close(struct files *f);
 
 /* --- ask.c: authd's knowledge -------------------------------------------------------------------
  */
+bool is_running(struct maint *m);
 int account_number(struct maint *m, struct span address, uint64_t *number);
 int accounts_each(struct maint *m, void (*fn)(void *arg, struct span address, uint64_t number),
     void *arg, struct err *err);

@@ -44,7 +44,7 @@ static int open_body(
 }
 
 /* A body that cannot be read is named and left out; -1 only if it cannot be handed on. */
-static int send_one(struct maint *m, struct files *f, uint64_t account, const struct letter *l,
+static int send_one(struct files *f, uint64_t account, const struct letter *l,
     const struct store_message *msg, int fd, struct err *err)
 {
 	struct blob_reader *r = NULL;
@@ -66,8 +66,8 @@ static int send_one(struct maint *m, struct files *f, uint64_t account, const st
 	return stream_put_end(fd, rc == 0, err);
 }
 
-static int send_mailbox(struct maint *m, struct files *f, uint64_t account,
-    const struct store_mailbox *mb, int fd, struct err *err)
+static int send_mailbox(struct files *f, uint64_t account, const struct store_mailbox *mb,
+    uint32_t uid, int fd, struct err *err)
 {
 	struct store_snapshot *s = NULL;
 	struct db_txn *txn;
@@ -79,8 +79,10 @@ static int send_mailbox(struct maint *m, struct files *f, uint64_t account,
 	rc = store_snapshot_load(txn, account, mb->id, &s, err);
 	db_abort(txn);
 	for (size_t i = 0; rc == 0 && i < s->count; i++) {
+		if (uid != 0 && s->messages[i].uid != uid)
+			continue;
 		fill_head(&l, mb, s, i);
-		rc = send_one(m, f, account, &l, &s->messages[i], fd, err);
+		rc = send_one(f, account, &l, &s->messages[i], fd, err);
 		if (i % 100 == 0)
 			maint_progress("%s: %zu of %zu", mb->name, i, s->count);
 	}
@@ -88,20 +90,16 @@ static int send_mailbox(struct maint *m, struct files *f, uint64_t account,
 	return rc;
 }
 
-int store_send(struct maint *m, uint64_t account, struct span mailbox, int fd)
+int store_send_from(struct maint *m, struct files *f, uint64_t account, struct span mailbox,
+    uint32_t uid, int fd, struct err *err)
 {
 	struct store_mailbox *list = NULL;
-	struct err err = ERR_INIT;
 	struct db_txn *txn;
-	struct files f;
 	size_t n = 0, sent = 0;
-	int rc;
+	int rc = db_read_begin(f->env, &txn, err);
 
-	if (files_open(m, "store", &f, &err) < 0)
-		return maint_fail(m, &err);
-	rc = db_read_begin(f.env, &txn, &err);
 	if (rc == 0) {
-		rc = store_mailbox_list(txn, account, &list, &n, &err);
+		rc = store_mailbox_list(txn, account, &list, &n, err);
 		db_abort(txn);
 	}
 	for (size_t i = 0; rc == 0 && i < n; i++) {
@@ -109,13 +107,22 @@ int store_send(struct maint *m, uint64_t account, struct span mailbox, int fd)
 		    (mailbox.n > 0 && !span_eq(mailbox, span_of(list[i].name))))
 			continue;
 		sent++;
-		rc = send_mailbox(m, &f, account, &list[i], fd, &err);
+		rc = send_mailbox(f, account, &list[i], uid, fd, err);
 	}
 	mem_free(list);
+	if (rc == 0 && sent == 0)
+		rc = err_set(err, ERR_NOT_FOUND, "there is no such mailbox");
+	return rc;
+}
+
+int store_send(struct maint *m, uint64_t account, struct span mailbox, int fd)
+{
+	struct err err = ERR_INIT;
+	struct files f;
+	int rc = files_open(m, "store", &f, &err);
+
+	if (rc == 0)
+		rc = store_send_from(m, &f, account, mailbox, 0, fd, &err);
 	files_close(&f);
-	if (rc < 0)
-		return maint_fail(m, &err);
-	if (sent == 0)
-		return maint_end(m, ERR_NOT_FOUND, "there is no such mailbox");
-	return 0;
+	return rc < 0 ? maint_fail(m, &err) : 0;
 }

@@ -36,6 +36,10 @@ int stream_get_bytes(int fd, char *buf, size_t *n, bool *is_whole, struct err *e
 struct maint;
 /* store_out.c, store_in.c: of one account; run as the store's user. */
 int store_send(struct maint *m, uint64_t account, struct span mailbox, int fd);
+struct files;
+/* The same from an environment that is open; uid 0: all messages. */
+int store_send_from(struct maint *m, struct files *f, uint64_t account, struct span mailbox,
+    uint32_t uid, int fd, struct err *err);
 int store_take(struct maint *m, uint64_t account, int fd, uint64_t *taken, uint64_t *skipped);
 /* files_in.c: an mbox file, a folder of them, or a Maildir; mailbox: where to put a single file */
 int files_send(struct maint *m, const char *path, struct span mailbox, int fd);

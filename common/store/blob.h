@@ -73,4 +73,14 @@ int blob_unlink(struct blob_dir *d, const unsigned char id[BLOB_ID_LEN], struct 
 int blob_copy(struct blob_dir *from, const struct blob *src, struct blob_dir *to, struct blob *dst,
     struct err *err);
 
+/*
+ * The file of an id under the same id in another folder tree (a backup and back), flushed. One that
+ * is there with the same length is left: files never change. *copied: the bytes written.
+ */
+int blob_clone(struct blob_dir *from, const unsigned char id[BLOB_ID_LEN], struct blob_dir *to,
+    uint64_t *copied, struct err *err);
+/* Calls fn for each file; fn returns -1 to stop, which is then returned. */
+int blob_each(struct blob_dir *d, int (*fn)(void *arg, const unsigned char id[BLOB_ID_LEN]),
+    void *arg, struct err *err);
+
 #endif

@@ -3,6 +3,7 @@
 #include "common/crypto/crypto.h"
 #include "common/store/blob_int.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -140,11 +141,16 @@ static int blob_folder_flush(struct blob_dir *d, const char *name, struct err *e
  * name, under every file system's rules. */
 int blob_file_commit(struct blob_file *f, struct err *err)
 {
+	return blob_file_commit_as(f, f->id, err);
+}
+
+int blob_file_commit_as(struct blob_file *f, const unsigned char id[BLOB_ID_LEN], struct err *err)
+{
 	char temp[BLOB_NAME_LEN], name[BLOB_NAME_LEN];
 	int fd = f->fd;
 
 	blob_name(temp, f->id, true);
-	blob_name(name, f->id, false);
+	blob_name(name, id, false);
 	if (fsync(fd) < 0)
 		return err_errno(err, errno, "flushing %s/%s", f->dir->path, temp);
 	f->fd = -1;
@@ -247,5 +253,83 @@ int blob_copy(struct blob_dir *from, const struct blob *src, struct blob_dir *to
 		blob_file_discard(&out);
 	}
 	close(fd);
+	return rc;
+}
+
+/* --- the same files elsewhere -------------------------------------------------------------------
+ */
+static int clone_missing(
+    int fd, uint64_t size, const unsigned char *id, struct blob_dir *to, struct err *err)
+{
+	struct blob_file out;
+
+	if (blob_file_create(to, &out, err) < 0)
+		return -1;
+	/* Under the temporary name of a new id, then under the old one. */
+	if (copy_bytes(fd, &out, size, err) < 0 || blob_folder_make(to, id[0], err) < 0) {
+		blob_file_discard(&out);
+		return -1;
+	}
+	return blob_file_commit_as(&out, id, err);
+}
+
+int blob_clone(struct blob_dir *from, const unsigned char id[BLOB_ID_LEN], struct blob_dir *to,
+    uint64_t *copied, struct err *err)
+{
+	char name[BLOB_NAME_LEN];
+	struct stat have, want;
+	int fd, rc = 0;
+
+	*copied = 0;
+	fd = blob_file_open(from, id, err);
+	if (fd < 0)
+		return -1;
+	blob_name(name, id, false);
+	if (fstat(fd, &want) < 0)
+		rc = err_errno(err, errno, "%s/%s", from->path, name);
+	else if (fstatat(to->fd, name, &have, AT_SYMLINK_NOFOLLOW) < 0 ||
+		 have.st_size != want.st_size) {
+		rc = clone_missing(fd, (uint64_t)want.st_size, id, to, err);
+		*copied = (uint64_t)want.st_size;
+	}
+	close(fd);
+	return rc;
+}
+
+static int each_in_folder(struct blob_dir *d, const char *folder,
+    int (*fn)(void *arg, const unsigned char id[BLOB_ID_LEN]), void *arg)
+{
+	int fd = openat(d->fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+	int rc = 0;
+
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return 0;
+	}
+	while (rc == 0 && (e = readdir(dir))) {
+		unsigned char id[BLOB_ID_LEN];
+		size_t n;
+
+		if (hex_decode(id, sizeof(id), span_of(e->d_name), &n) && n == sizeof(id))
+			rc = fn(arg, id);
+	}
+	closedir(dir);
+	return rc;
+}
+
+int blob_each(struct blob_dir *d, int (*fn)(void *arg, const unsigned char id[BLOB_ID_LEN]),
+    void *arg, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < 256 && rc == 0; i++) {
+		char folder[3];
+
+		snprintf(folder, sizeof(folder), "%02x", i);
+		rc = each_in_folder(d, folder, fn, arg);
+	}
 	return rc;
 }

@@ -30,6 +30,8 @@ int blob_file_create(struct blob_dir *d, struct blob_file *f, struct err *err);
 int blob_file_write(struct blob_file *f, struct span data, struct err *err);
 /* Flush, rename, flush the folder. */
 int blob_file_commit(struct blob_file *f, struct err *err);
+/* Under another id, whose folder is there. */
+int blob_file_commit_as(struct blob_file *f, const unsigned char id[BLOB_ID_LEN], struct err *err);
 /* Closes and removes whatever there is. */
 void blob_file_discard(struct blob_file *f);
 int blob_file_open(struct blob_dir *d, const unsigned char id[BLOB_ID_LEN], struct err *err);

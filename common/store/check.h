@@ -34,4 +34,8 @@ struct store_check {
 int store_check_run(
     struct db_env *env, struct blob_dir *blobs, struct store_check *c, struct err *err);
 
+/* The ids of all files that have a reference: *ids is mem_free'd by the caller. */
+int store_file_ids(
+    struct db_txn *txn, unsigned char (**ids)[BLOB_ID_LEN], size_t *count, struct err *err);
+
 #endif

@@ -306,6 +306,33 @@ int check_files(struct checking *k, struct err *err)
 	return rc;
 }
 
+int store_file_ids(
+    struct db_txn *txn, unsigned char (**ids)[BLOB_ID_LEN], size_t *count, struct err *err)
+{
+	struct db_cursor c;
+	struct db_key prefix;
+	size_t cap = 0;
+	int rc;
+
+	*ids = NULL;
+	*count = 0;
+	store_key(&prefix, 0, KIND_FILE);
+	if (db_cursor_open(txn, &c, db_key_span(&prefix), err) < 0)
+		return -1;
+	for (rc = db_first(&c, err); rc == 1; rc = db_next(&c, err)) {
+		/* Without references it is on its way out. */
+		if (c.key.n != 9 + BLOB_ID_LEN || c.val.n < 5 || be_get32(c.val.p + 1) == 0)
+			continue;
+		if (*count == cap) {
+			cap = cap ? cap * 2 : 256;
+			*ids = mem_grow(*ids, cap, sizeof(**ids));
+		}
+		memcpy((*ids)[(*count)++], c.key.p + 9, BLOB_ID_LEN);
+	}
+	db_cursor_close(&c);
+	return rc;
+}
+
 /* --- bodies: every byte of each, an object a transaction
  * -------------------------------------------------- */
 struct body_walk {

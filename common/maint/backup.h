@@ -1,0 +1,32 @@
+/*
+ * A backup is a folder:
+ *   generations/<time>/store|queue|auth/data.mdb   consistent, compacted copies
+ *   generations/<time>/state/...                   settings, keys and certificates
+ *   generations/<time>/mailstead.conf, accounts    accounts: "number address" a line
+ *   blob/store, blob/queue                         large bodies, shared by the generations
+ * A generation gets its name when all of it is durable and was looked at: what has no name yet
+ * begins with a dot and is nobody's.
+ */
+#ifndef MS_MAINT_BACKUP_H
+#define MS_MAINT_BACKUP_H
+
+#include "common/maint/maint.h"
+
+#define BACKUP_PATH 1024
+#define BACKUP_NAME_LEN 16 /* 20261125T031500Z */
+
+/* path = a/b/c; false if it does not fit. */
+bool path_join(char out[BACKUP_PATH], const char *a, const char *b, const char *c);
+/* Regular files and folders below from, into to (made), durable; sockets and links are left. */
+int tree_copy(const char *from, const char *to, struct err *err);
+int file_copy(const char *from, const char *to, struct err *err);
+/* An environment that is there, by its folder. */
+int env_open_at(const char *dir, size_t map_size, struct db_env **env, struct err *err);
+/* The newest generation, or the one named; -1 if there is none. */
+int generation_find(
+    const char *backup, struct span wanted, char out[BACKUP_NAME_LEN + 1], struct err *err);
+/* Below this much free space nothing more is written. */
+#define SPACE_FLOOR ((uint64_t)64 << 20)
+int space_check(const char *path, struct err *err);
+
+#endif

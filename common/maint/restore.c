@@ -1,0 +1,245 @@
+/*
+ * restore FOLDER: everything, where nothing is yet. restore FOLDER ADDRESS [--mailbox=NAME]
+ * [--uid=N] [--to=ADDRESS]: into a running instance, what is not there already.
+ */
+#include "common/maint/backup.h"
+
+#include "common/base/mem.h"
+#include "common/maint/stream.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct restore {
+	char generation[BACKUP_PATH];
+	char blobs[BACKUP_PATH];
+	uint64_t from, to; /* account numbers */
+	struct span mailbox;
+	uint64_t uid;
+	int in, out;
+};
+
+static struct restore restore;
+
+static int find(struct maint *m, const char *dir)
+{
+	char name[BACKUP_NAME_LEN + 1], parent[BACKUP_PATH];
+	struct err err = ERR_INIT;
+
+	if (generation_find(dir, maint_option(m, "--generation"), name, &err) < 0)
+		return maint_fail(m, &err);
+	if (!path_join(parent, dir, "generations", NULL) ||
+	    !path_join(restore.generation, parent, name, NULL) ||
+	    !path_join(restore.blobs, dir, "blob", "store"))
+		return maint_end(m, ERR_INVALID, "%s: path too long", dir);
+	return 0;
+}
+
+/* --- everything
+ * --------------------------------------------------------------------------------------------- */
+/* Several processes work on the store and on the queue; on accounts only authd. */
+static int share(const char *name, const char *dir, struct err *err)
+{
+	bool is_shared = strcmp(name, "auth") != 0;
+	char file[BACKUP_PATH];
+
+	if (!path_join(file, dir, "data.mdb", NULL))
+		return err_set(err, ERR_INVALID, "%s: path too long", dir);
+	if (chmod(dir, is_shared ? 02770 : 0700) < 0 || chmod(file, is_shared ? 0660 : 0600) < 0)
+		return err_errno(err, errno, "%s", file);
+	return 0;
+}
+
+static int restore_env(struct maint *m, const char *name, struct err *err)
+{
+	char rest[64], to[CONFIG_PATH_MAX], from[BACKUP_PATH];
+	struct db_env *env;
+	int rc;
+
+	if (config_state_path(m->cfg, name, to, err) < 0)
+		return -1;
+	if (mkdir(to, 02770) < 0 && errno != EEXIST)
+		return err_errno(err, errno, "%s", to);
+	snprintf(rest, sizeof(rest), "%s/env", name);
+	if (config_state_path(m->cfg, rest, to, err) < 0 ||
+	    !path_join(from, restore.generation, name, NULL) ||
+	    env_open_at(from, (size_t)1 << 30, &env, err) < 0)
+		return -1;
+	rc = db_env_copy(env, to, err);
+	db_env_close(env);
+	return rc < 0 ? -1 : share(name, to, err);
+}
+
+struct cloning {
+	struct blob_dir *from, *to;
+	struct err *err;
+};
+
+static int clone(void *arg, const unsigned char id[BLOB_ID_LEN])
+{
+	struct cloning *c = arg;
+	uint64_t n;
+
+	return blob_clone(c->from, id, c->to, &n, c->err);
+}
+
+static int restore_blobs(struct maint *m, const char *dir, const char *name, struct err *err)
+{
+	char from[BACKUP_PATH], to[CONFIG_PATH_MAX], rest[64];
+	struct cloning c = {.err = err};
+	int rc = -1;
+
+	snprintf(rest, sizeof(rest), "%s/blob", name);
+	if (!path_join(from, dir, "blob", name) || config_state_path(m->cfg, rest, to, err) < 0)
+		return -1;
+	if (blob_dir_open(from, &c.from, err) == 0 && blob_dir_open(to, &c.to, err) == 0)
+		rc = blob_each(c.from, clone, &c, err);
+	blob_dir_close(c.from);
+	blob_dir_close(c.to);
+	return rc;
+}
+
+/* What is there is moved aside with --force, never written over. */
+static int make_room(struct maint *m, struct err *err)
+{
+	char state[CONFIG_PATH_MAX], store[CONFIG_PATH_MAX], aside[CONFIG_PATH_MAX + 32];
+
+	if (config_state_path(m->cfg, "store/env", store, err) < 0)
+		return -1;
+	snprintf(state, sizeof(state), "%s", config_str(m->cfg, SET_PATHS_STATE));
+	if (access(store, F_OK) == 0) {
+		if (!maint_has(m, "--force"))
+			return err_set(err, ERR_EXISTS,
+			    "%s is there: nothing is overwritten; --force moves %s aside", store,
+			    state);
+		for (unsigned i = 1; i < 1000; i++) {
+			snprintf(aside, sizeof(aside), "%s.before-restore-%u", state, i);
+			if (access(aside, F_OK) < 0)
+				break;
+		}
+		if (rename(state, aside) < 0)
+			return err_errno(err, errno, "%s", aside);
+	}
+	if (mkdir(state, 0751) < 0 && errno != EEXIST)
+		return err_errno(err, errno, "%s", state);
+	return 0;
+}
+
+static int restore_all(struct maint *m, const char *dir, struct err *err)
+{
+	static const char *const envs[] = {"store", "queue", "auth"};
+	static const char *const folders[] = {"conf", "keys"};
+	char from[BACKUP_PATH], to[CONFIG_PATH_MAX];
+
+	if (make_room(m, err) < 0)
+		return -1;
+	for (size_t i = 0; i < ARRAY_LEN(envs); i++)
+		if (restore_env(m, envs[i], err) < 0)
+			return -1;
+	if (restore_blobs(m, dir, "store", err) < 0 || restore_blobs(m, dir, "queue", err) < 0)
+		return -1;
+	for (size_t i = 0; i < ARRAY_LEN(folders); i++)
+		if (!path_join(from, restore.generation, "state", folders[i]) ||
+		    config_state_path(m->cfg, folders[i], to, err) < 0 ||
+		    tree_copy(from, to, err) < 0)
+			return -1;
+	return 0;
+}
+
+static int everything(struct maint *m, const char *dir)
+{
+	struct err err = ERR_INIT;
+
+	/* Whoever answers now would go on with what it has in memory. */
+	if (is_running(m))
+		return maint_end(m, ERR_BUSY, "mailstead is running: stop it first");
+	umask(007);
+	if (restore_all(m, dir, &err) < 0)
+		return maint_fail(m, &err);
+	return maint_end(m, ERR_NONE,
+	    "restored from %s; start mailstead, then mailsteadctl check --bodies",
+	    restore.generation);
+}
+
+/* --- one account
+ * ---------------------------------------------------------------------------------------------- */
+/* The number that an address had, from the backup's list. */
+static int old_number(struct maint *m, struct span address)
+{
+	char path[BACKUP_PATH], line[512];
+	struct span rest, word;
+	FILE *f = path_join(path, restore.generation, "accounts", NULL) ? fopen(path, "re") : NULL;
+
+	if (!f)
+		return maint_end(m, ERR_NOT_FOUND, "%s: %s", path, strerror(errno));
+	while (restore.from == 0 && fgets(line, sizeof(line), f)) {
+		rest = span_trim(span_of(line));
+		if (span_split(&rest, ' ', &word) && span_ieq(rest, address))
+			(void)span_u64(word, UINT64_MAX, &restore.from);
+	}
+	fclose(f);
+	return restore.from
+		   ? 0
+		   : maint_end(m, ERR_NOT_FOUND, "%.*s is not in this backup", SPAN_FMT(address));
+}
+
+static int send_backup(struct maint *m)
+{
+	struct err err = ERR_INIT;
+	struct files f = {NULL, NULL};
+	char dir[BACKUP_PATH];
+	int rc = -1;
+
+	close(restore.in);
+	if (path_join(dir, restore.generation, "store", NULL) &&
+	    env_open_at(dir, config_u64(m->cfg, SET_STORE_MAP_SIZE), &f.env, &err) == 0 &&
+	    blob_dir_open(restore.blobs, &f.blobs, &err) == 0)
+		rc = store_send_from(
+		    m, &f, restore.from, restore.mailbox, (uint32_t)restore.uid, restore.out, &err);
+	files_close(&f);
+	return rc < 0 ? maint_fail(m, &err) : 0;
+}
+
+static int take_backup(struct maint *m)
+{
+	uint64_t taken, skipped;
+
+	close(restore.out);
+	if (store_take(m, restore.to, restore.in, &taken, &skipped) < 0)
+		return -1;
+	return maint_end(m, ERR_NONE, "%llu messages restored, %llu were there",
+	    (unsigned long long)taken, (unsigned long long)skipped);
+}
+
+static int one_account(struct maint *m, struct span address)
+{
+	struct span to = maint_option(m, "--to");
+	struct span uid = maint_option(m, "--uid");
+	int ends[2];
+
+	restore.mailbox = maint_option(m, "--mailbox");
+	if (uid.p && (restore.mailbox.n == 0 || !span_u64(uid, UINT32_MAX, &restore.uid)))
+		return maint_end(m, ERR_INVALID, "--uid=N goes with --mailbox=NAME");
+	if (old_number(m, address) < 0 || account_number(m, to.p ? to : address, &restore.to) < 0)
+		return -1;
+	if (pipe(ends) < 0)
+		return maint_end(m, ERR_IO, "no pipe");
+	restore.in = ends[0];
+	restore.out = ends[1];
+	return maint_run_both(
+	    m, WHO_COUNT, send_backup, WHO_IMAP, take_backup, restore.in, restore.out);
+}
+
+int verb_restore(struct maint *m)
+{
+	const char *dir = maint_word(m, 1).p;
+	struct span address = maint_word(m, 2);
+
+	if (find(m, dir) < 0)
+		return -1;
+	return address.n > 0 ? one_account(m, address) : everything(m, dir);
+}
