@@ -133,6 +133,37 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(COMMON_LIBS) $(FOLDER_LIBS
 	$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
 		$(EXTLIBS) $(shell $(PKG_CONFIG) --libs check)
 
+# What the crash tests look at a state with.
+$(BUILD)/tests/crash-inspect: $(BUILD)/tests/crash/inspect.o $(COMMON_LIBS) $(FOLDER_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(EXTLIBS)
+
+# Builds that break one rule each (common/base/rules.h), which the crash tests must catch. Only
+# what the rule changes is compiled again; the linker takes those objects before the archives'.
+MUTANTS := no_flush no_folder_flush ack_early commit_failed
+MUTANT_SOURCES := common/db/env common/db/writer common/store/blob_dir
+MUTANT_PROGRAMS := smtpd-receive smtpd-local imapd-worker pop3d-worker
+define MUTANT
+$(BUILD)/mutant/$(1)/%.o: %.c Makefile
+	@mkdir -p $$(@D)
+	$(CC) $(ALL_CFLAGS) -DMUTANT_$(shell echo $(1) | tr a-z A-Z) -MMD -MP -c -o $$@ $$<
+$(BUILD)/mutant/$(1)/bin/%: $(BUILD)/bin/% $(MUTANT_SOURCES:%=$(BUILD)/mutant/$(1)/%.o) \
+		$(BUILD)/mutant/$(1)/smtpd/receive/accept.o
+	@mkdir -p $$(@D)
+	$(CC) $(ALL_LDFLAGS) -o $$@ $(BUILD)/$$(firstword $$(DIRS_$$*))/main.o \
+		$(MUTANT_SOURCES:%=$(BUILD)/mutant/$(1)/%.o) \
+		$$(if $$(filter smtpd-receive,$$*),$(BUILD)/mutant/$(1)/smtpd/receive/accept.o) \
+		-Wl,--start-group $$(foreach d,$$(DIRS_$$*),$(BUILD)/lib/$$(subst /,-,$$(d)).a) \
+		$(COMMON_LIBS) -Wl,--end-group $$(EXTLIBS)
+$(BUILD)/mutant/$(1)/bin.ok: $(BINS) $(MUTANT_PROGRAMS:%=$(BUILD)/mutant/$(1)/bin/%)
+	@for p in $(filter-out $(MUTANT_PROGRAMS),$(PROGRAMS)); do \
+		ln -sf $(abspath $(BUILD))/bin/$$$$p $(BUILD)/mutant/$(1)/bin/$$$$p; done
+	@touch $$@
+endef
+$(foreach m,$(MUTANTS),$(eval $(call MUTANT,$(m))))
+.PHONY: mutants
+mutants: $(MUTANTS:%=$(BUILD)/mutant/%/bin.ok)
+
 .PHONY: check-unit
 check-unit: $(UNIT)
 	@$(PYTHON) tests/support/run_unit.py $(UNIT)

@@ -1,5 +1,6 @@
 /* Opening and closing an environment: the only code that touches data.mdb and lock.mdb. */
 #include "common/base/mem.h"
+#include "common/base/rules.h"
 #include "common/db/db_int.h"
 #include "common/log/log.h"
 
@@ -143,6 +144,8 @@ static int env_flush_files(const struct db_env *env, struct err *err)
 	mdb_filehandle_t fd;
 	int parent, rc = 0;
 
+	if (!RULE_FLUSH || !RULE_FOLDER_FLUSH)
+		return 0;
 	if (mdb_env_get_fd(env->mdb, &fd) != 0 || fsync(fd) < 0 || fsync(env->dir_fd) < 0)
 		return err_errno(err, errno, "flushing %s", env->dir);
 	parent = openat(env->dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -186,7 +189,7 @@ static int env_open_mdb(struct db_env *env, const struct db_options *opt,
 		return db_err_rc(err, rc, env->dir);
 	/* Never wider than the group, even for a moment; the exact mode follows by path. */
 	mask = umask(007);
-	rc = mdb_env_open(env->mdb, env->dir, MDB_NOTLS, env->mode);
+	rc = mdb_env_open(env->mdb, env->dir, MDB_NOTLS | (RULE_FLUSH ? 0 : MDB_NOSYNC), env->mode);
 	umask(mask);
 	if (rc != 0)
 		return db_err_rc(err, rc, env->dir);

@@ -3,6 +3,7 @@
  * operation under a child transaction. Nothing is reported before the parent's commit returned.
  */
 #include "common/base/mem.h"
+#include "common/base/rules.h"
 #include "common/db/db_int.h"
 #include "common/event/clock.h"
 #include "common/log/log.h"
@@ -120,7 +121,7 @@ static int writer_run_child(struct db_op *op, struct db_txn *parent, enum db_nee
 		*rc = parent->rc;
 		return -1;
 	}
-	if (op->run(op, child, &op->err) == 0 && child->rc == 0) {
+	if ((op->run(op, child, &op->err) == 0 || !RULE_ABORT_FAILED) && child->rc == 0) {
 		if (db_commit_rc(child, rc, &op->err) == 0)
 			return 0;
 		*rc = *rc ? *rc : parent->rc;

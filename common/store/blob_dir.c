@@ -1,5 +1,6 @@
 /* Where large bodies live: 256 folders of immutable files named by random ids. */
 #include "common/base/mem.h"
+#include "common/base/rules.h"
 #include "common/crypto/crypto.h"
 #include "common/store/blob_int.h"
 
@@ -85,7 +86,7 @@ static int blob_folder_make(struct blob_dir *d, unsigned char first, struct err 
 		return err_errno(err, errno, "%s/%s", d->path, name);
 	}
 	/* Even if it was there: who made it may not have come as far as this. */
-	if (fsync(d->fd) < 0)
+	if (RULE_FOLDER_FLUSH && fsync(d->fd) < 0)
 		return err_errno(err, errno, "flushing %s", d->path);
 	atomic_store(&d->is_flushed[first], true);
 	return 0;
@@ -131,7 +132,7 @@ static int blob_folder_flush(struct blob_dir *d, const char *name, struct err *e
 
 	if (fd < 0)
 		return err_errno(err, errno, "%s/%s", d->path, folder);
-	if (fsync(fd) < 0)
+	if (RULE_FOLDER_FLUSH && fsync(fd) < 0)
 		rc = err_errno(err, errno, "flushing %s/%s", d->path, folder);
 	close(fd);
 	return rc;
@@ -151,7 +152,7 @@ int blob_file_commit_as(struct blob_file *f, const unsigned char id[BLOB_ID_LEN]
 
 	blob_name(temp, f->id, true);
 	blob_name(name, id, false);
-	if (fsync(fd) < 0)
+	if (RULE_FLUSH && fsync(fd) < 0)
 		return err_errno(err, errno, "flushing %s/%s", f->dir->path, temp);
 	f->fd = -1;
 	if (close(fd) < 0)

@@ -116,7 +116,9 @@ static void settle_done(struct db_op *op)
 		l->settle_max *= 2;
 	if (l->settled_count > 0 && !timer_is_set(&l->settle_timer))
 		timer_set(&l->settle_timer, l->is_stuck ? 0 : SETTLE_MS);
-	if (s->file_count == 0) {
+	if (s->local->role->is_draining) /* the queue may be closing: its threads are gone */
+		unlink_run(&s->unlink);
+	if (s->file_count == 0 || s->local->role->is_draining) {
 		settle_free(s);
 		return;
 	}

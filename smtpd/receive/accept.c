@@ -2,6 +2,7 @@
 #include "smtpd/receive/receive.h"
 
 #include "common/base/mem.h"
+#include "common/base/rules.h"
 #include "common/crypto/crypto.h"
 #include "common/event/clock.h"
 #include "common/ipc/ipc.h"
@@ -162,10 +163,10 @@ static void receipt_done(struct db_op *op)
 		guard_remember(s->server, &s->peer);
 	}
 	if (s->conn) {
-		if (op->err.code == ERR_NONE)
-			reply(s, 250, "2.0.0", "Ok: queued as %s", qid);
-		else
+		if (op->err.code != ERR_NONE)
 			reply_fault(s, &op->err);
+		else if (RULE_ACK_LAST)
+			reply(s, 250, "2.0.0", "Ok: queued as %s", qid);
 		session_next(s);
 	}
 	receipt_free(r);
@@ -232,6 +233,8 @@ static void on_intake_done(void *arg, const struct intake_result *res, const str
 	transaction_reset(s);
 	r->op.cost = res->blob.is_file ? 0 : res->blob.stored + 16 * 1024;
 	queue_write(s->server->queue, &r->op);
+	if (!RULE_ACK_LAST)
+		reply(s, 250, "2.0.0", "Ok");
 }
 
 void message_accept(struct session *s)

@@ -126,6 +126,9 @@ class Appliance:
         with open(self.conf, "w", encoding="utf-8") as conf:
             conf.writelines(f'{k} = "{v}"\n' for k, v in lines.items())
 
+    def start_command(self):
+        return [f"{BIN}/mailsteadctl", "-c", self.conf, "run"]
+
     def start(self):
         """Starts and waits until all programs are ready."""
         log = open(self.log, "ab")
@@ -135,7 +138,7 @@ class Appliance:
         if self.user:
             self.give_away()
         self.process = subprocess.Popen(
-            [f"{BIN}/mailsteadctl", "-c", self.conf, "run"], stdin=subprocess.DEVNULL,
+            self.start_command(), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=log, env=env, **who)
         log.close()
         line = self.process.stdout.readline()
@@ -152,7 +155,8 @@ class Appliance:
     def stop(self):
         if not self.process:
             return
-        self.process.terminate()
+        # Under a tracer it is not our child that is meant.
+        os.kill(self.pids().get("mailsteadctl", self.process.pid), signal.SIGTERM)
         try:
             self.process.wait(90)
         finally:

@@ -1,0 +1,87 @@
+"""
+What was acknowledged, kept outside of the system. Everything that can be observed is a register: a
+message's place, its flags, a mailbox's name, a password. A register is written by one client at a
+time: a write was begun (when its request was sent) and, later, acknowledged. After a crash a
+register has its last acknowledged value, or that of a later write which had begun.
+"""
+from collections import namedtuple
+
+# begun, acked: (connection, bytes that the server had sent); acked None: never.
+Write = namedtuple("Write", "value begun acked")
+BEFORE = None
+
+
+class Ledger:
+    def __init__(self):
+        self.registers = {}
+        self.sums = {}       # token -> SHA-256 of the message from the token on
+        self.passwords = []  # all that were ever tried
+        self.numbers = {}    # address -> account number
+
+    def write(self, register, value, begun, acked):
+        self.registers.setdefault(register, []).append(Write(value, begun, acked))
+
+    def value(self, register, default=frozenset()):
+        """As the client knows it: the last acknowledged."""
+        for write in reversed(self.registers.get(register, [])):
+            if write.acked is not None or write.begun is BEFORE:
+                return write.value
+        return default
+
+
+class Clock:
+    """When, in the order of a trace, a server had sent how much on a connection."""
+
+    def __init__(self, events):
+        self.sent = {}  # key -> [(bytes so far, place where the call began)]
+        for event in events:
+            if event.kind == "send":
+                list_of = self.sent.setdefault(event.key, [(0, 0)])
+                list_of.append((list_of[-1][0] + event.offset, event.begin))
+
+    def place(self, mark):
+        """The place at which so many bytes may have reached the client."""
+        if mark is BEFORE:
+            return 0
+        key, count = mark
+        for total, place in self.sent.get(key, [(0, 0)]):
+            if total >= count:
+                return place
+        raise AssertionError(f"{mark}: the trace has only {self.sent.get(key, [])[-3:]}")
+
+
+class Timeline:
+    """The ledger along a trace: which values a register may have at a place."""
+
+    def __init__(self, ledger, clock):
+        self.registers = {}
+        for register, writes in ledger.registers.items():
+            self.registers[register] = [
+                (w.value, clock.place(w.begun),
+                 None if w.acked is None and w.begun is not BEFORE else
+                 clock.place(w.acked) if w.acked is not None else 0)
+                for w in writes]
+        self.places = sorted({p for writes in self.registers.values()
+                              for _, begun, acked in writes for p in (begun, acked) if p})
+
+    def allowed(self, register, place, default=frozenset()):
+        values = [default]
+        for value, begun, acked in self.registers[register]:
+            if begun > place:
+                break
+            if acked is not None and acked <= place:
+                values = [value]
+            else:
+                values.append(value)
+        return values
+
+    def obligations(self, place):
+        """Changes only where what is allowed changes."""
+        low, high = 0, len(self.places)
+        while low < high:
+            middle = (low + high) // 2
+            if self.places[middle] <= place:
+                low = middle + 1
+            else:
+                high = middle
+        return low

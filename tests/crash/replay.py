@@ -1,0 +1,210 @@
+"""Records what an appliance does under the scenarios, and replays every power cut."""
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import tempfile
+
+import appliance
+import disk
+import scenarios
+import trace
+from judge import Inspector, judge
+from ledger import BEFORE, Clock, Ledger, Timeline
+
+LISTENERS = {f"{name}-open": {"role": name, "tls": "none", "login_without_tls": "yes"}
+             for name in ("submission", "imap", "pop3")}
+SETTINGS = {"smtp.data_rate_min": "0"}
+INSPECT = os.path.join(appliance.BUILD, "tests", "crash-inspect")
+
+
+class Recorded(appliance.Appliance):
+    """An appliance whose programs may run under strace and may come from another folder."""
+
+    def __init__(self, programs=None, **kwargs):
+        super().__init__(**kwargs)
+        self.programs = programs
+        self.trace_log = None
+
+    def start_command(self):
+        command = super().start_command()
+        if self.programs:
+            command[0] = os.path.join(self.programs, "mailsteadctl")
+        return (trace.command(self.trace_log) if self.trace_log else []) + command
+
+    def write_conf(self):
+        super().write_conf()
+        if self.programs:
+            with open(self.conf, encoding="utf-8") as conf:
+                text = conf.read()
+            with open(self.conf, "w", encoding="utf-8") as conf:
+                conf.write(re.sub(r"(?m)^paths.libexec = .*$",
+                                  f'paths.libexec = "{self.programs}"', text))
+
+
+class Recording:
+    """Everything a replay needs: the disk at the start, the events, the ledger."""
+
+    def __init__(self, name, base, root, events, ledger):
+        self.name, self.base, self.root = name, base, root
+        self.events, self.ledger = events, ledger
+
+
+def record(name, steps, seed, settings=None, programs=None, folder=None):
+    """Runs steps (functions of scenarios) under strace."""
+    folder = folder or tempfile.mkdtemp(prefix="mailstead-crash-")
+    ledger = Ledger()
+    mail = Recorded(programs=programs, settings={**SETTINGS, **(settings or {})},
+                    listeners=LISTENERS)
+    with mail:
+        for address in (scenarios.ALICE, scenarios.BOB):
+            with_account = mail.ctl("account", "show", address)
+            ledger.numbers[address] = int(with_account[0].get("number")
+                                          or with_account[0].get("account"))
+            scenarios.Imap(mail.ports["imap-open"], address, scenarios.PASSWORD).command("LIST \"\" *")
+            ledger.write(("mailboxes", ledger.numbers[address]), frozenset(scenarios.STANDARD),
+                         BEFORE, None)
+            ledger.write(("password", address), scenarios.PASSWORD, BEFORE, None)
+        mail.stop()
+        base = os.path.join(folder, name)
+        shutil.copytree(mail.state, base, symlinks=True)
+        mail.trace_log = os.path.join(folder, f"{name}.strace")
+        mail.start()
+        run = scenarios.Run(mail, ledger, seed)
+        for step in steps:
+            step(run)
+        mail.stop()
+        events, _ = trace.read(mail.trace_log, mail.state)
+        os.unlink(mail.trace_log)
+        mail.trace_log = None
+    return Recording(name, base, mail.state, events, ledger)
+
+
+# --- the replay -----------------------------------------------------------------------------------
+def moments(events):
+    """(place, what, event) in order: operations begin, flushes begin and end."""
+    found = []
+    for event in events:
+        if event.kind == "send":
+            continue
+        found.append((event.begin, 0, "begin", event))
+        if event.done is not None and (event.kind == "sync" or event.is_durable):
+            found.append((event.done, 1, "end", event))
+    found.sort(key=lambda moment: moment[:2])
+    return [(place, what, event) for place, _, what, event in found]
+
+
+def load(recording):
+    """The disk at the start, with the paths of the run."""
+    d = disk.Disk(recording.base)
+    d.now = {recording.root + path[len(recording.base):]: node for path, node in d.now.items()}
+    return d
+
+
+def settings_of(state):
+    """Registers of settings.conf; a text that is not one of its lines is damage."""
+    seen = {}
+    digest_and_data = state.files.get("/conf/settings.conf")
+    for line in (digest_and_data[1].decode(errors="replace").split("\n")
+                 if digest_and_data else []):
+        if not line or line.startswith("#"):
+            continue
+        match = re.fullmatch(r'([a-z0-9_.-]+) = "(.*)"', line)
+        seen[("setting", match[1] if match else line)] = match[2] if match else "damaged"
+    return seen
+
+
+class Result:
+    def __init__(self):
+        self.states = set()  # digests
+        self.points = 0
+        self.judged = 0
+        self.failures = []
+
+    def add(self, other):
+        self.states |= other.states
+        self.points += other.points
+        self.judged += other.judged
+        self.failures += other.failures
+
+
+def replay(recording, rng, share, shard=(0, 1), extra=0, most=None, stop_at=None, inspect=INSPECT):
+    """
+    Judges a share of the states that power cuts may leave. shard (i, n): each nth crash point.
+    most: states at most; stop_at: failures after which it is enough.
+    """
+    result = Result()
+    d = load(recording)
+    timeline = Timeline(recording.ledger, Clock(recording.events))
+    inspector = Inspector(inspect, (scenarios.PASSWORD, scenarios.OTHER))
+    work = tempfile.mkdtemp(prefix="mailstead-replay-", dir="/dev/shm")
+    folder = disk.Folder(os.path.join(work, "state"))
+    reach, issued, seen = {}, {}, set()
+    is_new, last_obligation, point = True, None, 0
+
+    def look(place):
+        for applied in d.choices(rng, extra):
+            if share < 1 and rng.random() >= share:
+                continue
+            state = d.state(applied)
+            key = (state.digest(), timeline.obligations(place))
+            if key in seen:
+                continue
+            seen.add(key)
+            result.states.add(key[0])
+            result.judged += 1
+            folder.show(state)
+            wrong = judge(inspector.look(folder.path), recording.ledger, timeline, place,
+                          settings_of(state))
+            if wrong:
+                result.failures.append((recording.name, place, wrong[:5]))
+
+    def is_enough():
+        return (stop_at and len(result.failures) >= stop_at) or (
+            most and result.judged >= most)
+
+    for place, what, event in moments(recording.events):
+        if event.kind != "sync" or what == "end":
+            obligation = timeline.obligations(place - 1)
+            if is_new or obligation != last_obligation:
+                point += 1
+                if point % shard[1] == shard[0]:
+                    result.points += 1
+                    look(place - 1)
+                is_new, last_obligation = False, obligation
+        if is_enough():
+            break
+        if what == "begin" and event.kind == "sync":
+            reach[id(event)] = list(d.pending)
+        elif what == "begin":
+            op = d.issue(event)
+            issued[id(event)] = op
+            is_new = is_new or op is not None
+        elif event.kind == "sync":
+            is_new = d.flush(event.path, reach.pop(id(event))) or is_new
+        else:
+            op = issued.pop(id(event))
+            is_new = (op is not None and d.flush_op(op)) or is_new
+    else:
+        look(moments(recording.events)[-1][0] + 1)
+    inspector.close()
+    shutil.rmtree(work, ignore_errors=True)
+    return result
+
+
+def shard_worker(arguments):
+    recording, seed, share, shard, extra, most, stop_at = arguments
+    return replay(recording, random.Random(f"{seed}{shard}"), share, shard, extra, most, stop_at)
+
+
+def replay_all(recording, seed, share=1.0, workers=2, extra=0, most=None, stop_at=None):
+    total = Result()
+    tasks = [(recording, seed, share, (i, workers), extra, most and most // workers, stop_at)
+             for i in range(workers)]
+    if workers == 1:
+        return shard_worker(tasks[0])
+    with multiprocessing.Pool(workers) as pool:
+        for result in pool.imap_unordered(shard_worker, tasks):
+            total.add(result)
+    return total

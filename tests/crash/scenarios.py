@@ -1,0 +1,314 @@
+"""What clients do while the power may fail: each step writes what it was promised into the ledger."""
+import random
+import re
+import threading
+
+from wire import Admin, Imap, Pop3, Refused, Smtp, letter, sum_of
+
+ALICE, BOB = "alice@example.test", "bob@example.test"
+PASSWORD, OTHER = "correct horse battery", "another horse battery"
+STANDARD = ("Archive", "Drafts", "INBOX", "Junk", "Sent", "Trash")
+LARGE = 120_000  # does not fit inline: a file of its own
+
+
+class Run:
+    """A running appliance, its ledger, and the clients' steps."""
+
+    def __init__(self, appliance, ledger, seed):
+        self.appliance, self.ledger = appliance, ledger
+        self.random = random.Random(seed)
+        self.count = 0
+        self.lock = threading.Lock()
+
+    def port(self, name):
+        return self.appliance.ports[name]
+
+    def number(self, address):
+        return self.ledger.numbers[address]
+
+    def token(self):
+        with self.lock:
+            self.count += 1
+            return f"t{self.count}"
+
+    def new_letter(self, size=0):
+        token = self.token()
+        text = letter(token, size, random.Random(f"{token}{size}"))
+        self.ledger.sums[token] = sum_of(text)
+        return token, text
+
+    # --- SMTP -----------------------------------------------------------------------------------
+    def accept(self, session, recipients, size=0, sender="stranger@far.example"):
+        """One message; remote recipients stay in the queue."""
+        token, text = self.new_letter(size)
+        begun, finish = session.message(sender, recipients, text)
+        acked = None
+        try:
+            acked = finish()
+        finally:
+            for recipient in recipients:
+                register = ("place", self.number(recipient), token) \
+                    if recipient in self.ledger.numbers else ("remote", recipient, token)
+                value = ("INBOX",) if recipient in self.ledger.numbers else True
+                self.ledger.write(register, value, begun, acked)
+        return token
+
+    # --- IMAP -----------------------------------------------------------------------------------
+    def imap(self, address=ALICE):
+        return Imap(self.port("imap-open"), address, PASSWORD)
+
+    def places(self, address, token):
+        return self.ledger.value(("place", self.number(address), token), ())
+
+    def moved(self, address, token, value, begun, acked):
+        self.ledger.write(("place", self.number(address), token), tuple(sorted(value)), begun,
+                          acked)
+
+    def attempt(self, session, text, writes):
+        """A command; writes [(register, value)] are what it promises, also if it is cut off."""
+        begun, tag = session.start(text)
+        acked = None
+        try:
+            answer, untagged = session.answer(tag)
+            if answer.startswith(b"OK"):
+                acked = session.mark()
+            else:
+                writes = []
+                raise Refused(answer)
+            return begun, acked, answer, untagged
+        finally:
+            for register, value in writes:
+                self.ledger.write(register, value, begun, acked)
+
+    def append(self, session, mailbox, flags=(), size=0, address=ALICE):
+        token, text = self.new_letter(size)
+        number = self.number(address)
+        head = f'APPEND "{mailbox}" ({" ".join(flags)}) {{{len(text)}+}}\r\n'.encode()
+        writes = [(("place", number, token), (mailbox,)),
+                  (("flags", number, mailbox, token), frozenset(flags))]
+        begun, acked, answer, _ = self.attempt(session, head + text, writes)
+        uid = int(re.search(rb"APPENDUID \d+ (\d+)", answer)[1])
+        self.ledger.write(("uid", number, mailbox, token), uid, begun, acked)
+        return token, uid
+
+
+# --- what one account does ------------------------------------------------------------------------
+def smtp_in(run):
+    """Strangers on 25: one after the other, small and large, for one and for several."""
+    session = Smtp(run.port("smtp"))
+    for size, recipients in ((0, [BOB]), (0, [ALICE, BOB]), (LARGE, [BOB]), (0, [BOB]),
+                             (LARGE, [ALICE, BOB]), (2000, [ALICE])):
+        run.accept(session, recipients, size)
+    session.close()
+
+
+def smtp_crowd(run):
+    """Many at once: group commits."""
+    failed = []
+
+    def sender(count):
+        try:
+            session = Smtp(run.port("smtp"))
+            for _ in range(count):
+                run.accept(session, [BOB] if count % 2 else [ALICE, BOB])
+            session.close()
+        except Exception as error:  # told by the caller's thread
+            failed.append(error)
+
+    threads = [threading.Thread(target=sender, args=(2 + i % 2,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def submission(run):
+    """Users may send anywhere: what goes elsewhere stays in the queue."""
+    session = Smtp(run.port("submission-open"), (ALICE, PASSWORD))
+    run.accept(session, ["x@far.example"], sender=ALICE)
+    run.accept(session, [BOB, "y@far.example", "z@other.example"], LARGE, sender=ALICE)
+    session.close()
+
+
+def imap_append(run):
+    session = run.imap()
+    session.command("SELECT Archive")
+    for flags, size in (((), 0), (("\\Seen",), 0), (("\\Flagged", "\\Draft"), LARGE), ((), 3000)):
+        run.append(session, "Archive", flags, size)
+    session.close()
+
+
+def imap_flags(run):
+    number = run.number(ALICE)
+    session = run.imap()
+    tokens = [run.append(session, "Drafts") for _ in range(4)]
+    session.command("SELECT Drafts")
+    now = frozenset()
+    for token, uid in tokens:
+        for change, flag in (("+", "\\Seen"), ("+", "\\Flagged"), ("-", "\\Seen"), ("", "\\Answered")):
+            now = {"+": now | {flag}, "-": now - {flag}, "": frozenset({flag})}[change]
+            run.attempt(session, f"UID STORE {uid} {change}FLAGS.SILENT ({flag})",
+                        [(("flags", number, "Drafts", token), now)])
+        now = frozenset()
+    session.close()
+
+
+def imap_copy_move(run):
+    number = run.number(ALICE)
+    session = run.imap()
+    tokens = [run.append(session, "Sent", size=LARGE if i == 1 else 0) for i in range(4)]
+    session.command("SELECT Sent")
+    uids = ",".join(str(uid) for _, uid in tokens)
+    run.attempt(session, f"UID COPY {uids} Junk",
+                [(("place", number, token), ("Junk", "Sent")) for token, _ in tokens])
+    run.attempt(session, f"UID MOVE {uids} Archive",
+                [(("place", number, token), ("Archive", "Junk")) for token, _ in tokens])
+    session.command("SELECT Junk")
+    run.attempt(session, "UID MOVE 1:* Trash",
+                [(("place", number, token), ("Archive", "Trash")) for token, _ in tokens])
+    session.close()
+
+
+def imap_expunge(run):
+    number = run.number(ALICE)
+    session = run.imap()
+    tokens = [run.append(session, "Drafts", size=LARGE if i == 2 else 0) for i in range(5)]
+    session.command("SELECT Drafts")
+    gone = [tokens[1], tokens[2], tokens[4]]
+    uids = ",".join(str(uid) for _, uid in gone)
+    run.attempt(session, f"UID STORE {uids} +FLAGS.SILENT (\\Deleted)",
+                [(("flags", number, "Drafts", token), frozenset({"\\Deleted"}))
+                 for token, _ in gone])
+    run.attempt(session, f"UID EXPUNGE {gone[0][1]}", [(("place", number, gone[0][0]), ())])
+    run.attempt(session, "EXPUNGE", [(("place", number, token), ()) for token, _ in gone[1:]])
+    session.close()
+
+
+def pop3_quit(run):
+    """Deletions happen at QUIT, all of them or none."""
+    number = run.number(BOB)
+    sender = Smtp(run.port("smtp"))
+    tokens = [run.accept(sender, [BOB], LARGE if i == 1 else 0) for i in range(3)]
+    sender.close()
+    imap = run.imap(BOB)
+
+    def arrived():
+        imap.command("NOOP")
+        _, _, _, found = imap.command("EXAMINE INBOX")
+        _, _, _, rows = imap.command("UID FETCH 1:* BODY.PEEK[HEADER.FIELDS (X-Token)]")
+        return all(any(b"X-Token: %s\r" % t.encode() in row for row in rows) for t in tokens)
+
+    run.appliance.wait_for(arrived)
+    imap.close()
+    session = Pop3(run.port("pop3-open"), BOB, PASSWORD)
+    session.command("STAT")
+    session.command("LIST")
+    count = len(session.lines())
+    mine = {}
+    for index in range(1, count + 1):
+        session.command(f"TOP {index} 0")
+        for line in session.lines():
+            if line.startswith(b"X-Token: ") and line[9:].decode() in tokens:
+                mine[index] = line[9:].decode()
+    for index in mine:
+        session.command(f"DELE {index}")
+    begun = session.mark()
+    acked = None
+    try:
+        session.command("QUIT")
+        acked = session.mark()
+    finally:
+        for token in mine.values():
+            run.ledger.write(("place", number, token), (), begun, acked)
+    session.close()
+
+
+def imap_mailboxes(run):
+    """Create, rename with messages in it, delete."""
+    number = run.number(ALICE)
+    session = run.imap()
+    register = ("mailboxes", number)
+
+    def names():
+        return run.ledger.value(register)
+
+    def change(text, after, more=()):
+        run.attempt(session, text, [(register, frozenset(after)), *more])
+
+    change('CREATE "Work"', names() | {"Work"})
+    change('CREATE "Work/Deep"', names() | {"Work/Deep"})
+    token, _ = run.append(session, "Work")
+    deep, _ = run.append(session, "Work/Deep", size=LARGE)
+    change('RENAME "Work" "Play"', (names() - {"Work", "Work/Deep"}) | {"Play", "Play/Deep"},
+           [(("place", number, token), ("Play",)), (("place", number, deep), ("Play/Deep",))])
+    change('DELETE "Play/Deep"', names() - {"Play/Deep"}, [(("place", number, deep), ())])
+    change('DELETE "Play"', names() - {"Play"}, [(("place", number, token), ())])
+    session.close()
+
+
+def refused_append(run):
+    """Three messages in one APPEND, the last with more keywords than a mailbox has room for: all or
+    none of them, whatever other operations of the same batch do."""
+    number = run.number(ALICE)
+    session, others = run.imap(), [run.imap() for _ in range(4)]
+    keywords = " ".join(f"keyword{i}" for i in range(70)).encode()
+    for _ in range(4):
+        refused = b"APPEND Junk"
+        for flags in (b"", b"", keywords):
+            _, text = run.new_letter()
+            refused += b" (%s) {%d+}\r\n" % (flags, len(text)) + text
+        appended = []
+        # All at once, so that they become one transaction.
+        for i, other in enumerate(others):
+            if i == 2:
+                _, tag = session.start(refused)
+            token, text = run.new_letter()
+            appended.append((other, token, *other.start(b"APPEND Junk () {%d+}\r\n" % len(text)
+                                                        + text)))
+        answer, _ = session.answer(tag)
+        assert answer.startswith(b"NO"), answer
+        for other, token, begun, mine in appended:
+            acked = None
+            try:
+                answer, _ = other.answer(mine)
+                assert answer.startswith(b"OK"), answer
+                acked = other.mark()
+            finally:
+                run.ledger.write(("place", number, token), ("Junk",), begun, acked)
+    for other in [session, *others]:
+        other.close()
+
+
+def administration(run):
+    """Password, account, alias, setting."""
+    admin = Admin(f"{run.appliance.folder}/run/authd/admin.sock")
+    for secret in (OTHER, PASSWORD):
+        begun = admin.mark()
+        acked = None
+        try:
+            admin.verb("account", "password", BOB, secret=secret)
+            acked = admin.mark()
+        finally:
+            run.ledger.write(("password", BOB), secret, begun, acked)
+    steps = ((("alias", "add", "team@example.test", ALICE, BOB), ("alias", "team@example.test"), True),
+             (("account", "add", "carol@example.test"), ("account", "carol@example.test"), True),
+             (("set", "smtp.recipients_max", "150"), ("setting", "smtp.recipients_max"), "150"),
+             (("set", "smtp.recipients_max", "250"), ("setting", "smtp.recipients_max"), "250"),
+             (("alias", "remove", "team@example.test"), ("alias", "team@example.test"), False),
+             (("unset", "smtp.recipients_max"), ("setting", "smtp.recipients_max"), None))
+    for words, register, value in steps:
+        begun = admin.mark()
+        acked = None
+        try:
+            admin.verb(*words, secret=PASSWORD if words[:2] == ("account", "add") else "")
+            acked = admin.mark()
+        finally:
+            run.ledger.write(register, value, begun, acked)
+    admin.close()
+
+
+SCENARIOS = {f.__name__: f for f in (smtp_in, smtp_crowd, submission, imap_append, imap_flags,
+                                     imap_copy_move, imap_expunge, pop3_quit, imap_mailboxes,
+                                     refused_append, administration)}
