@@ -175,7 +175,7 @@ PYTEST = MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider -n 4 --dis
 check:
 	@bash packaging/deps.sh
 	@$(MAKE) -j$(JOBS) all $(UNIT)
-	@$(MAKE) check-unit check-protocol check-e2e
+	@$(MAKE) check-unit check-protocol check-e2e check-crash
 # The Debian package in a clean Debian: needs root and Debian's package sources, takes minutes.
 .PHONY: check-package check-long
 check-package: deb
@@ -185,6 +185,13 @@ check-protocol: all
 	$(PYTEST) tests/protocol
 check-e2e: all
 	$(PYTEST) tests/e2e
+# Power cuts and kills: a sample, and (an hour) all of it.
+CRASH := MS_BUILD=$(BUILD) $(PYTHON) tests/crash/run.py $(if $(SEED),--seed $(SEED))
+.PHONY: check-crash crash-full
+check-crash: all mutants $(BUILD)/tests/crash-inspect
+	$(CRASH)
+crash-full: all mutants $(BUILD)/tests/crash-inspect
+	$(CRASH) --full
 # Unit and protocol tests again, with the address and undefined behaviour sanitizers.
 asan:
 	$(MAKE) BUILD=build/asan SAN=address,undefined check-unit check-protocol
@@ -314,6 +321,7 @@ help:
 	@echo '  make clean         removes $$BUILD'
 	@echo 'Working on it:'
 	@echo '  make asan          unit and protocol tests with the address and undefined sanitizers'
+	@echo '  make crash-full    every power cut and kill (an hour); check-crash takes a sample'
 	@echo '  make tsan          the threaded unit tests with the thread sanitizer'
 	@echo '  make lint          source-check, cppcheck, tidy (clang-tidy), analyzer (gcc -fanalyzer)'
 	@echo '  make deps-check    who may include whom'

@@ -117,13 +117,15 @@ def settings_of(state):
 
 class Result:
     def __init__(self):
-        self.states = set()  # digests
+        self.states = set()       # digests
+        self.kill_states = set()  # of those: everything that was issued is there
         self.points = 0
         self.judged = 0
         self.failures = []
 
     def add(self, other):
         self.states |= other.states
+        self.kill_states |= other.kill_states
         self.points += other.points
         self.judged += other.judged
         self.failures += other.failures
@@ -148,6 +150,8 @@ def replay(recording, rng, share, shard=(0, 1), extra=0, most=None, stop_at=None
             if share < 1 and rng.random() >= share:
                 continue
             state = d.state(applied)
+            if applied is d.pending:
+                result.kill_states.add(state.digest())
             key = (state.digest(), timeline.obligations(place))
             if key in seen:
                 continue

@@ -1,0 +1,128 @@
+#!/usr/bin/python3
+"""
+The crash tests: usage run.py [--full] [--seed N] [--only SCENARIO].
+
+Records what the appliance does to its disk while clients use it, rebuilds what a power cut at every
+point may leave, opens each of these states and compares it with what was acknowledged; kills
+processes at system calls and starts them again; and does the same with builds that break one rule
+each, which must be caught, or the run is void. README.md in this folder says more.
+"""
+import argparse
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "support")]
+
+import appliance  # noqa: E402
+import replay  # noqa: E402
+import scenarios  # noqa: E402
+
+# Which scenario shows that a rule is broken.
+MUTANTS = {"no_flush": "smtp_in", "no_folder_flush": "smtp_in", "ack_early": "smtp_in",
+           "commit_failed": "refused_append"}
+FULL_REPLAY, FULL_KILL = 20_000, 10_000
+
+
+def one(task):
+    """Records and replays one scenario: a row of the table."""
+    name, seed, repeat, share, extra, programs, stop_at = task
+    begun = time.monotonic()
+    folder = tempfile.mkdtemp(prefix="mailstead-crash-")
+    try:
+        recording = replay.record(name, [scenarios.SCENARIOS[name]] * repeat, seed,
+                                  programs=programs, folder=folder)
+        result = replay.replay(recording, random.Random(f"{seed}/{name}"), share, extra=extra,
+                               stop_at=stop_at)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return name, result, time.monotonic() - begun
+
+
+class Table:
+    def __init__(self):
+        self.rows = {}
+
+    def add(self, name, result, seconds):
+        row = self.rows.setdefault(name, [replay.Result(), 0.0])
+        row[0].add(result)
+        row[1] += seconds
+
+    def states(self):
+        return sum(len(row[0].states) for row in self.rows.values())
+
+    def kills(self):
+        return sum(len(row[0].kill_states) for row in self.rows.values())
+
+    def failures(self):
+        return [f for row in self.rows.values() for f in row[0].failures]
+
+    def show(self):
+        print(f"{'scenario':16}{'crash points':>13}{'kill states':>13}{'replay states':>15}"
+              f"{'failures':>10}{'seconds':>9}")
+        for name, (result, seconds) in self.rows.items():
+            print(f"{name:16}{result.points:13}{len(result.kill_states):13}"
+                  f"{len(result.states):15}{len(result.failures):10}{seconds:9.1f}")
+        print(f"{'all':16}{'':13}{self.kills():13}{self.states():15}{len(self.failures()):10}")
+
+
+def run_replays(pool, names, seed, full):
+    table = Table()
+    if not full:
+        tasks = [(name, seed, 1, 1.0, 0, None, None) for name in names]
+        for row in pool.imap_unordered(one, tasks):
+            table.add(*row)
+        return table
+    for turn in range(1000):
+        tasks = [(name, seed + turn, 3, 1.0, 2, None, None) for name in names]
+        for row in pool.imap_unordered(one, tasks):
+            table.add(*row)
+        print(f"round {turn + 1}: {table.kills()} kill states, {table.states()} replay states, "
+              f"{len(table.failures())} failures", flush=True)
+        if (table.states() >= FULL_REPLAY and table.kills() >= FULL_KILL) or table.failures():
+            break
+    return table
+
+
+def run_mutants(pool, seed):
+    """Names of the mutants that were not caught."""
+    tasks = [(scenario, seed, 2, 1.0, 0, os.path.join(appliance.BUILD, "mutant", name, "bin"), 1)
+             for name, scenario in MUTANTS.items()]
+    missed = []
+    for name, (_, result, seconds) in zip(MUTANTS, pool.imap(one, tasks)):
+        why = result.failures[0][2][0] if result.failures else "NOT CAUGHT"
+        print(f"mutant {name}: {'caught' if result.failures else 'MISSED'} after "
+              f"{result.judged} states: {why[:120]}")
+        if not result.failures:
+            missed.append(name)
+    return missed
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("--full", action="store_true")
+    options.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000)
+    options.add_argument("--only", choices=sorted(scenarios.SCENARIOS))
+    options = options.parse_args()
+    names = [options.only] if options.only else list(scenarios.SCENARIOS)
+    print(f"seed {options.seed}", flush=True)
+    with multiprocessing.Pool(2) as pool:
+        table = run_replays(pool, names, options.seed, options.full)
+        missed = run_mutants(pool, options.seed) if not options.only else []
+    table.show()
+    for failure in table.failures()[:20]:
+        print("FAILED", failure)
+    if missed:
+        print(f"VOID: not caught: {', '.join(missed)}")
+    bad = len(table.failures()) + len(missed)
+    print(f"{table.states() + len(MUTANTS) - bad} passed, {bad} failed")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
