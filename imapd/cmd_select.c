@@ -29,6 +29,8 @@ struct select {
  */
 static bool take_known(const struct sequence *seq, struct uidset *known)
 {
+	if (seq->is_saved)
+		return false;
 	for (size_t i = 0; i < seq->n; i++) {
 		struct uid_range r = seq->r[i];
 
@@ -41,11 +43,13 @@ static bool take_known(const struct sequence *seq, struct uidset *known)
 	return true;
 }
 
-/* The pairs are in ascending order, without '*'. */
+/* The pairs are in ascending order, without '*' and '$'. */
 static bool is_ascending(const struct sequence *seq)
 {
 	uint32_t last = 0;
 
+	if (seq->is_saved)
+		return false;
 	for (size_t i = 0; i < seq->n; i++) {
 		if (seq->r[i].first <= last || seq->r[i].last < seq->r[i].first)
 			return false;

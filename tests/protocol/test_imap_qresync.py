@@ -101,7 +101,8 @@ def test_enable_comes_first(c):
 @pytest.mark.parametrize("bad", [
     "()", "(0 1)", "(1 0)", "(1)", "(1 1 *)", "(1 1 1:*)", "(1 1 ())", "(1 1 (1 1)", "(1 1 1 (1))",
     "(1 1 1 (2:1 1:2))", "(1 1 1 (1,1 1,2))", "(1 1 1 1)", "(4294967296 1)", "(1 1 (1:* 1:*))",
-    "(1 18446744073709551616)", "(1 1) (QRESYNC (1 1))", "(1 1 1) QRESYNC (1 1)"])
+    "(1 18446744073709551616)", "(1 1) (QRESYNC (1 1))", "(1 1 1) QRESYNC (1 1)",
+    "(1 1 $)", "(1 1 1 ($ 1))", "(1 1 1 (1 $))", "(1 1 ($ $))"])
 def test_bad_parameters(c, bad):
     c.ok("ENABLE QRESYNC")
     assert c.run(f"SELECT INBOX (QRESYNC {bad})").status == "BAD"
