@@ -267,7 +267,8 @@ install: all
 		$(DESTDIR)$(datadir)/mailstead $(DESTDIR)$(sysconfdir)/mailstead
 	$(INSTALL) -m 755 $(filter-out %/mailsteadctl,$(BINS)) $(LIBEXEC)
 	$(INSTALL) -m 755 $(BUILD)/bin/mailsteadctl $(DESTDIR)$(bindir)
-	$(INSTALL) -m 644 README.md LICENSE $(DESTDIR)$(docdir)
+	$(INSTALL) -m 644 README.md CHANGELOG.md $(DESTDIR)$(docdir)
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(docdir)/manual packaging/manual/*.md
 	sed 's|^#paths.libexec = /usr/libexec/mailstead$$|paths.libexec = $(libexecdir)/mailstead|' \
 		etc/mailstead.conf >$(DESTDIR)$(datadir)/mailstead/mailstead.conf
 	chmod 644 $(DESTDIR)$(datadir)/mailstead/mailstead.conf

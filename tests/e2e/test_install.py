@@ -1,6 +1,7 @@
 """make install, the manual pages and what is generated from the settings table."""
 import glob
 import os
+import re
 import subprocess
 
 import pytest
@@ -75,6 +76,25 @@ def test_manual_page_has_no_mistakes(page):
                           env={**ENV, "MANROFFSEQ": "", "LC_ALL": "C.UTF-8", "MANWIDTH": "80"},
                           check=False, timeout=60)
     assert done.returncode == 0 and done.stderr == ""
+
+
+DOCUMENTS = sorted(glob.glob(f"{ROOT}/*.md") + glob.glob(f"{ROOT}/packaging/manual/*.md")
+                   + glob.glob(f"{ROOT}/common/*.md"))
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda p: os.path.relpath(p, ROOT))
+def test_links_of_documents_lead_somewhere(page):
+    text = open(page, encoding="utf-8").read()
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in target:
+            assert os.path.exists(os.path.join(os.path.dirname(page), target)), target
+
+
+def test_versions_agree():
+    with open(f"{ROOT}/packaging/debian/changelog", encoding="utf-8") as changelog:
+        version = re.match(r"mailstead \(([^)]*)\)", changelog.readline())[1]
+    with open(f"{ROOT}/Makefile", encoding="utf-8") as makefile:
+        assert f"\nVERSION := {version}\n" in makefile.read()
 
 
 def test_help_names_the_targets():
