@@ -54,36 +54,51 @@ bool parse_word(struct parser *p, struct span *out)
 	return take_while(p, is_word_char, out);
 }
 
+/* Where a quoted string ends that begins at in: the index of its second '"', or -1. */
+static ssize_t quoted_end(struct span in, bool *has_escapes)
+{
+	*has_escapes = false;
+	for (size_t i = 1; i < in.n; i++) {
+		char c = in.p[i];
+
+		if (c == '"')
+			return (ssize_t)i;
+		if (c == '\r' || c == '\n')
+			return -1;
+		if (c != '\\')
+			continue;
+		*has_escapes = true;
+		if (++i == in.n || (in.p[i] != '"' && in.p[i] != '\\'))
+			return -1;
+	}
+	return -1;
+}
+
 static bool parse_quoted(struct parser *p, struct span *out)
 {
+	bool has_escapes;
+	ssize_t end = quoted_end(p->in, &has_escapes);
+	struct span raw;
 	char *to;
 	size_t n = 0;
 
-	if (!parse_chr(p, '"'))
+	if (end < 0)
 		return false;
-	to = arena_alloc(p->arena, p->in.n + 1);
-	if (!to)
-		return false;
-	for (size_t i = 0; i < p->in.n; i++) {
-		char c = p->in.p[i];
-
-		if (c == '"') {
-			*out = span_make(to, n);
-			p->in = span_from(p->in, i + 1);
-			return true;
-		}
-		if (c == '\\') {
-			if (++i == p->in.n)
-				return false;
-			c = p->in.p[i];
-			if (c != '"' && c != '\\')
-				return false;
-		} else if (c == '\r' || c == '\n') {
+	raw = span_sub(p->in, 1, (size_t)end - 1);
+	if (has_escapes) {
+		to = arena_alloc(p->arena, raw.n);
+		if (!to)
 			return false;
+		for (size_t i = 0; i < raw.n; i++) {
+			if (raw.p[i] == '\\')
+				i++;
+			to[n++] = raw.p[i];
 		}
-		to[n++] = c;
+		raw = span_make(to, n);
 	}
-	return false;
+	*out = raw;
+	p->in = span_from(p->in, (size_t)end + 1);
+	return true;
 }
 
 static bool parse_literal(struct parser *p, struct span *out)

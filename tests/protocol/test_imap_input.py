@@ -6,8 +6,6 @@ import pytest
 from appliance import PASSWORD, tls_context
 from imap import Imap
 
-BIG = b"x" * 5000
-
 
 def tls(appliance):
     return Imap(appliance.connect("imaps"))
@@ -253,6 +251,13 @@ def test_many_literals(c):
     _, line = answer_to(c, b"t SEARCH " + keys + b"\r\n")
     assert line == b"t BAD Literal too large"
     assert is_alive(c)
+
+
+def test_many_quoted_strings(c):
+    """The command's memory is counted in what it holds, not in what follows."""
+    keys = b" ".join(b'SUBJECT "' + b"w" * 300 + b'"' for _ in range(150))
+    _, line = answer_to(c, b"t SEARCH " + keys + b"\r\n")
+    assert line.startswith(b"t OK"), line
 
 
 def test_memory_follows_bytes(imap_account):

@@ -1,6 +1,8 @@
 """Several sessions on one mailbox: who is told what, when, and in which order."""
 import pytest
 
+from appliance import PASSWORD
+from imap import Imap
 from imap_account import MESSAGE, fill
 
 
@@ -302,6 +304,24 @@ def test_inbox_is_renamed(imap_account):
     assert answer.untagged[:2] == [b"2 EXPUNGE", b"1 EXPUNGE"]
     a.append("INBOX", MESSAGE)
     assert b"1 EXISTS" in b.ok("NOOP").untagged
+
+
+def test_a_server_that_stops_says_so(make_appliance):
+    a = make_appliance(accounts=("alice",))
+    sessions = []
+    for idle in (True, False):
+        c = Imap(a.connect("imaps"))
+        c.login("alice@example.test", PASSWORD)
+        c.ok("SELECT INBOX")
+        if idle:
+            start_idle(c)
+        sessions.append(c)
+    a.stop()
+    for c in sessions:
+        assert c.read_line().startswith(b"* BYE [UNAVAILABLE]")
+        with pytest.raises(EOFError):
+            c.read_line()
+        c.close()
 
 
 # --- long answers leave room for others ------------------------------------------------------------
