@@ -142,6 +142,7 @@ struct session {
 	struct append *append;
 	void (*on_drain)(struct session *s); /* WAIT_OUTPUT: go on */
 	struct task *task;
+	struct status_ahead *ahead; /* of the STATUS commands that wait; or NULL */
 
 	struct view *view; /* SELECTED */
 	struct refresh refresh;
@@ -324,6 +325,7 @@ void cmd_rename(struct session *s, struct parser *p);
 void cmd_subscribe(struct session *s, struct parser *p);
 void cmd_unsubscribe(struct session *s, struct parser *p);
 void cmd_status(struct session *s, struct parser *p);
+void status_forget(struct session *s); /* what STATUS read ahead */
 void cmd_list(struct session *s, struct parser *p);
 void cmd_lsub(struct session *s, struct parser *p);
 void cmd_append(struct session *s, struct parser *p);

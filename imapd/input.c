@@ -21,6 +21,8 @@ void input_tidy(struct session *s)
 {
 	strbuf_clear(&s->line);
 	arena_clear(&s->arena);
+	if (conn_input(s->conn).n == 0)
+		status_forget(s);
 }
 
 static void begin_command(struct session *s)

@@ -15,6 +15,7 @@ static void session_free(struct session *s)
 	if (s->task)
 		task_free(s->task);
 	strbuf_clear(&s->line);
+	status_forget(s);
 	arena_clear(&s->arena);
 	uidset_clear(&s->expected.uids);
 	sasl_clear(&s->sasl);

@@ -249,3 +249,36 @@ def test_status(imap_account):
     for bad in ("STATUS box", "STATUS box ()", "STATUS box (NOTHING)", "STATUS box (MESSAGES",
                 "STATUS box MESSAGES", "STATUS (MESSAGES)", "STATUS box (MESSAGES) x"):
         assert c.run(bad).status == "BAD", bad
+
+
+def test_pipelined_status_sees_what_came_before(imap_account):
+    """Commands that wait are read ahead, and never answered with what was true before a change."""
+    c, other = imap_account.open(), imap_account.open()
+    c.ok("CREATE a")
+    c.ok('CREATE "b&APw-"')
+    one = b"APPEND a {%d+}\r\n" % len(MESSAGE) + MESSAGE
+    commands = []
+    for _ in range(5):
+        commands += [b"STATUS a (MESSAGES)", b'STATUS "b&APw-" (MESSAGES)', b"STATUS no (MESSAGES)",
+                     b"STATUS a (MESSAGES RECENT)", one, b"STATUS a (MESSAGES)",
+                     b"STATUS a", b"STATUS a (MESSAGES)"]
+    c.send(b"".join(b"p%d %s\r\n" % item for item in enumerate(commands)))
+    for n, command in enumerate(commands):
+        answer = c.finish(b"p%d" % n)
+        count = n // 8 + (n % 8 > 4)
+        if command == b"STATUS a (MESSAGES)":
+            assert answer.untagged == [b"STATUS a (MESSAGES %d)" % count], n
+        elif b"RECENT" in command:
+            assert answer.untagged == [b"STATUS a (MESSAGES %d RECENT %d)" % (count, count)], n
+        elif b"b&APw-" in command:
+            assert answer.untagged == [b"STATUS b&APw- (MESSAGES 0)"]
+        elif b" no " in command:
+            assert answer.status == "NO" and answer.text.startswith(b"[NONEXISTENT]")
+        elif command == b"STATUS a":
+            assert answer.status == "BAD"
+    # Another session's change counts from its answer on.
+    for n in range(20):
+        other.append("a", MESSAGE)
+        c.send(b"".join(b"q%d STATUS a (MESSAGES)\r\n" % i for i in range(3)))
+        for i in range(3):
+            assert c.finish(b"q%d" % i).untagged == [b"STATUS a (MESSAGES %d)" % (6 + n)]
