@@ -1,7 +1,8 @@
 /* auth.sock: what roles ask. */
-#include "common/authd/authd.h"
+#include "common/authd/sending.h"
 
 #include "common/base/mem.h"
+#include "common/event/clock.h"
 #include "common/log/log.h"
 
 /* A login's way back: the peer may be gone by then, ipc_reply knows. */
@@ -28,6 +29,7 @@ static void on_login_answer(void *arg, const struct login_answer *answer)
 	struct question *q = arg;
 	struct ipc_login_result r = {
 	    .status = (uint8_t)answer->status, .text = span_of(answer->text)};
+	uint64_t most[LIMIT_COUNT];
 	struct strbuf b;
 
 	if (answer->account && answer->status == LOGIN_OK) {
@@ -35,6 +37,8 @@ static void on_login_answer(void *arg, const struct login_answer *answer)
 		r.address = answer->account->row.address;
 		r.quota_bytes = answer->account->row.quota_bytes;
 		r.quota_messages = answer->account->row.quota_messages;
+		sending_limits(q->a->cfg, answer->account, most);
+		r.sessions_max = most[LIMIT_SESSIONS];
 	}
 	strbuf_init(&b, 4096);
 	ipc_enc_login_result(&b, &r);
@@ -112,6 +116,29 @@ static bool on_sender(struct authd *a, const struct ipc_peer *peer, const struct
 	return true;
 }
 
+static bool on_submit(struct authd *a, const struct ipc_peer *peer, const struct ipc_msg *msg)
+{
+	struct ipc_submit_result r = {.status = SUBMIT_NOT_YOURS, .text = span_of("")};
+	char text[SENDING_TEXT_MAX];
+	const struct account *acc;
+	struct ipc_submit q;
+	struct strbuf b;
+
+	if (!ipc_dec_submit(msg->body, &q))
+		return false;
+	acc = index_number(&a->index, q.account);
+	if (acc && !account_is_deleting(acc) &&
+	    !(acc->row.flags & (USER_DISABLED | USER_RECEIVE_ONLY))) {
+		r.status = (uint8_t)sending_ask(a, acc, &q, clock_now(), text);
+		r.text = span_of(text);
+	}
+	strbuf_init(&b, 1024);
+	ipc_enc_submit_result(&b, &r);
+	ipc_reply(a->auth, peer, msg->id, IPC_AUTH_SUBMIT_RESULT, strbuf_span(&b));
+	strbuf_clear(&b);
+	return true;
+}
+
 static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_msg *msg)
 {
 	struct authd *a = arg;
@@ -126,6 +153,9 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 		break;
 	case IPC_AUTH_SENDER:
 		ok = on_sender(a, peer, msg);
+		break;
+	case IPC_AUTH_SUBMIT:
+		ok = on_submit(a, peer, msg);
 		break;
 	default:
 		break;

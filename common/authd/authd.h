@@ -19,6 +19,7 @@
 #define AUDIT_MAX 100000
 
 struct call;
+struct sendings;
 struct sessions;
 
 struct authd_counts {
@@ -39,6 +40,7 @@ struct authd {
 	char dummy[PHC_MAX + 1]; /* what unknown users are verified against */
 	struct hash_params dummy_params;
 	struct sessions *sessions;
+	struct sendings *sendings;
 	struct workers *files, *forwarders;
 	struct ipc_server *auth, *admin, *web;
 	struct list changes;  /* calls that change something, waiting for their turn */
@@ -51,7 +53,7 @@ struct authd {
 	struct setup_row setup; /* created 0: no code is open */
 	struct throttle *setup_throttle;
 	uint64_t started_ms;
-	struct timer sweep;
+	struct timer sweep, save;
 	bool is_stopping;
 };
 

@@ -49,12 +49,22 @@ static void known_free(struct account *a, struct known *k)
 	mem_free(k);
 }
 
+static void grants_free(struct account *a)
+{
+	for (uint32_t i = 0; i < a->grant_count; i++)
+		disown(&a->grants[i]);
+	mem_free(a->grants);
+	a->grants = NULL;
+	a->grant_count = 0;
+}
+
 static void account_free(struct account *a)
 {
 	LIST_EACH_SAFE (it, &a->apps)
 		app_free(a, container_of(it, struct app, link));
 	LIST_EACH_SAFE (it, &a->known)
 		known_free(a, container_of(it, struct known, link));
+	grants_free(a);
 	list_remove(&a->link);
 	mem_free_secret(a->totp, sizeof(*a->totp));
 	disown(&a->row.address);
@@ -459,6 +469,39 @@ static int apply_totp(struct index *ix, uint64_t account, struct span row, struc
 	return 0;
 }
 
+static int apply_limits(struct index *ix, uint64_t account, struct span row, struct err *err)
+{
+	struct account *a = index_number(ix, account);
+	struct limits_row r;
+
+	if (row.p && (!a || !row_dec_limits(row, &r)))
+		return corrupt(err, "a row of limits does not decode or has no account");
+	if (!a)
+		return 0;
+	a->has_limits = row.p != NULL;
+	if (a->has_limits)
+		a->limits = r;
+	return 0;
+}
+
+static int apply_grants(struct index *ix, uint64_t account, struct span row, struct err *err)
+{
+	struct account *a = index_number(ix, account);
+	struct alias_row r;
+
+	if (row.p && (!a || !row_dec_alias(row, &r)))
+		return corrupt(err, "a row of senders does not decode or has no account");
+	if (!a)
+		return 0;
+	grants_free(a);
+	if (!row.p)
+		return 0;
+	a->grants = mem_array(r.count, sizeof(*a->grants));
+	for (; a->grant_count < r.count; a->grant_count++)
+		a->grants[a->grant_count] = own(dec_bytes(&r.targets));
+	return 0;
+}
+
 int index_apply(struct index *ix, struct span key, struct span row, struct err *err)
 {
 	enum row_kind kind;
@@ -469,7 +512,7 @@ int index_apply(struct index *ix, struct span key, struct span row, struct err *
 	if (!row_key_parse(key, &kind, &d))
 		return corrupt(err, "an unknown kind of row");
 	if (kind == ROW_USER || kind == ROW_APP || kind == ROW_APP_USED || kind == ROW_KNOWN ||
-	    kind == ROW_TOTP)
+	    kind == ROW_TOTP || kind == ROW_LIMITS || kind == ROW_GRANTS)
 		number = dec_u64(&d);
 	if (kind == ROW_APP || kind == ROW_APP_USED)
 		id = dec_u64(&d);
@@ -488,6 +531,10 @@ int index_apply(struct index *ix, struct span key, struct span row, struct err *
 		return apply_app_used(ix, number, id, row, err);
 	case ROW_KNOWN:
 		return apply_known(ix, number, d.in, row, err);
+	case ROW_LIMITS:
+		return apply_limits(ix, number, row, err);
+	case ROW_GRANTS:
+		return apply_grants(ix, number, row, err);
 	case ROW_TOTP:
 		return apply_totp(ix, number, row, err);
 	default:

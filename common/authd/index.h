@@ -42,8 +42,12 @@ struct account {
 	struct list apps, known; /* known: latest first */
 	size_t app_count, known_count;
 	struct totp_row *totp; /* NULL: no second factor */
-	uint32_t generation;   /* rises with every change: a login begun before is not remembered */
-	uint64_t mark;         /* resolve: seen in this walk */
+	struct limits_row limits;
+	bool has_limits;
+	struct span *grants; /* addresses and "@domain"s that it may send as, besides its own */
+	uint32_t grant_count;
+	uint32_t generation; /* rises with every change: a login begun before is not remembered */
+	uint64_t mark;       /* resolve: seen in this walk */
 };
 
 struct alias {

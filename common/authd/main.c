@@ -1,5 +1,6 @@
 /* authd: a role without listeners, and three sockets of its own. */
 #include "common/authd/call.h"
+#include "common/authd/sending.h"
 #include "common/authd/session.h"
 #include "common/base/mem.h"
 #include "common/event/clock.h"
@@ -10,6 +11,7 @@
 #define SETUP_BUCKETS_MAX 4096
 #define FORWARD_THREADS 4
 #define HASH_MMAP_THRESHOLD (256 * 1024)
+#define SAVE_MS 10000
 #define SWEEP_MS (10 * 60 * 1000)
 
 void authd_status(const struct authd *a, struct strbuf *record)
@@ -33,6 +35,14 @@ static void on_sweep(void *arg)
 	timer_set(&a->sweep, SWEEP_MS);
 }
 
+static void on_save(void *arg)
+{
+	struct authd *a = arg;
+
+	sendings_save(a);
+	timer_set(&a->save, SAVE_MS);
+}
+
 static int start(struct role *r, struct err *err)
 {
 	struct authd *a = mem_zalloc(sizeof(*a));
@@ -46,6 +56,7 @@ static int start(struct role *r, struct err *err)
 	a->throttle = throttle_new(BUCKETS_MAX);
 	a->setup_throttle = throttle_new(SETUP_BUCKETS_MAX);
 	a->good = good_logins_new();
+	a->sendings = sendings_new();
 	if (state_open(a, err) < 0)
 		return -1;
 	a->hashq = hashq_new(a->loop, (unsigned)config_u64(a->cfg, SET_AUTH_HASH_THREADS));
@@ -53,6 +64,8 @@ static int start(struct role *r, struct err *err)
 	a->forwarders = workers_new(a->loop, FORWARD_THREADS, "forward");
 	timer_init(&a->sweep, a->loop, on_sweep, a);
 	on_sweep(a);
+	timer_init(&a->save, a->loop, on_save, a);
+	timer_set(&a->save, SAVE_MS);
 	if (auth_server_open(a, err) < 0)
 		return -1;
 	return admin_server_open(a, err);
@@ -81,6 +94,10 @@ static void stop(struct role *r)
 	call_drop_all(a);
 	if (a->sweep.loop)
 		timer_clear(&a->sweep);
+	if (a->save.loop) {
+		sendings_save(a);
+		timer_clear(&a->save);
+	}
 	hashq_free(a->hashq);
 	if (a->forwarders)
 		workers_free(a->forwarders);
@@ -93,6 +110,7 @@ static void stop(struct role *r)
 		ipc_server_free(a->admin);
 	if (a->auth)
 		ipc_server_free(a->auth);
+	sendings_free(a->sendings);
 	good_logins_free(a->good);
 	throttle_free(a->throttle);
 	throttle_free(a->setup_throttle);

@@ -204,10 +204,29 @@ void resolve(const struct resolver *rv, struct span address, struct resolve_resu
 		out->status = out->count > 0 ? RESOLVE_LOCAL : RESOLVE_UNKNOWN;
 }
 
+/* In so many words: by the address, or all of its domain. */
+static bool is_granted(const struct account *a, struct span address)
+{
+	char text[NAME_TEXT_MAX + 1];
+	struct span whole;
+	struct name nm;
+	ssize_t at;
+
+	if (a->grant_count == 0 || name_parse(&nm, address, NULL) < 0)
+		return false;
+	whole = span_make(text, name_format(&nm, text));
+	at = span_rchr(whole, '@');
+	for (uint32_t i = 0; i < a->grant_count; i++)
+		if (span_eq(a->grants[i], whole) ||
+		    (at >= 0 && span_eq(a->grants[i], span_from(whole, (size_t)at))))
+			return true;
+	return false;
+}
+
 bool resolve_may_send(const struct resolver *rv, const struct account *a, struct span address)
 {
 	struct resolve_result r;
-	bool may = address.n == 0;
+	bool may = address.n == 0 || is_granted(a, address);
 
 	if (may)
 		return true;

@@ -34,8 +34,8 @@ struct resolve_result {
 /* out is filled; resolve_clear frees it. */
 void resolve(const struct resolver *rv, struct span address, struct resolve_result *out);
 void resolve_clear(struct resolve_result *r);
-/* Whether an account may send as an address: it is one of those the address resolves to. The empty
- * address (null sender) is everybody's. */
+/* Whether an account may send as an address: it is one of those the address resolves to, or the
+ * address was granted to it. The empty address (null sender) is everybody's. */
 bool resolve_may_send(const struct resolver *rv, const struct account *a, struct span address);
 
 /* What one address stands for, one level only. */

@@ -143,6 +143,22 @@ bool row_dec_alias(struct span row, struct alias_row *r)
 	return dec_done(&d);
 }
 
+void row_enc_limits(struct strbuf *b, const struct limits_row *r)
+{
+	enc_u8(b, ROW_VERSION);
+	for (int i = 0; i < LIMIT_COUNT; i++)
+		enc_u64(b, r->values[i]);
+}
+
+bool row_dec_limits(struct span row, struct limits_row *r)
+{
+	struct dec d = begin(row);
+
+	for (int i = 0; i < LIMIT_COUNT; i++)
+		r->values[i] = dec_u64(&d);
+	return dec_done(&d);
+}
+
 void row_enc_app(struct strbuf *b, const struct app_row *r)
 {
 	enc_u8(b, ROW_VERSION);

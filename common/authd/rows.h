@@ -22,7 +22,10 @@ enum row_kind {
 	ROW_AUDIT = 10,   /* number -> audit_row */
 	ROW_TOTP = 11,    /* account -> totp_row */
 	ROW_SETUP = 12,   /* -> setup_row */
-	ROW_LAST = ROW_SETUP,
+	ROW_LIMITS = 13,  /* account -> limits_row */
+	ROW_GRANTS = 14,  /* account -> alias_row: what else it may send as */
+	ROW_SENT = 15,    /* account -> what it has sent, sending.c */
+	ROW_LAST = ROW_SENT,
 };
 
 enum user_flag {
@@ -55,6 +58,22 @@ struct user_row {
 struct alias_row {
 	uint32_t count;
 	struct dec targets; /* read one after the other with dec_bytes */
+};
+
+/* What an account may send; LIMIT_DEFAULT: as the settings say. */
+enum send_limit {
+	LIMIT_MINUTE,
+	LIMIT_HOUR,
+	LIMIT_DAY,
+	LIMIT_NEW,
+	LIMIT_SESSIONS,
+	LIMIT_PAUSE,
+	LIMIT_COUNT
+};
+#define LIMIT_DEFAULT UINT64_MAX
+
+struct limits_row {
+	uint64_t values[LIMIT_COUNT];
 };
 
 struct app_row {
@@ -109,6 +128,8 @@ void row_enc_user(struct strbuf *b, const struct user_row *r);
 bool row_dec_user(struct span row, struct user_row *r);
 void row_enc_alias(struct strbuf *b, const struct span *targets, uint32_t count);
 bool row_dec_alias(struct span row, struct alias_row *r); /* every target was checked */
+void row_enc_limits(struct strbuf *b, const struct limits_row *r);
+bool row_dec_limits(struct span row, struct limits_row *r);
 void row_enc_app(struct strbuf *b, const struct app_row *r);
 bool row_dec_app(struct span row, struct app_row *r);
 void row_enc_session(struct strbuf *b, const struct session_row *r);

@@ -1,4 +1,5 @@
 /* The auth environment and what of it lives in memory. */
+#include "common/authd/sending.h"
 #include "common/authd/session.h"
 #include "common/authd/setup.h"
 
@@ -63,6 +64,8 @@ int state_apply(struct authd *a, struct span key, struct span row, struct err *e
 		return apply_counter(a, d.in, row, err);
 	case ROW_SESSION:
 		return sessions_apply(a->sessions, d.in, row, err);
+	case ROW_SENT:
+		return sendings_apply(a->sendings, dec_u64(&d), row, err);
 	case ROW_SETUP:
 		return setup_apply(a, row, err);
 	case ROW_LOGIN:

@@ -45,6 +45,11 @@ void verb_account_enable(struct call *call);
 void verb_account_quota(struct call *call);
 void verb_account_receive_only(struct call *call);
 void verb_account_protocols(struct call *call);
+/* verbs_send.c */
+void verb_account_limits(struct call *call);
+void verb_sender_add(struct call *call);
+void verb_sender_remove(struct call *call);
+void verb_sender_list(struct call *call);
 /* verbs_app.c */
 void verb_app_add(struct call *call);
 void verb_app_list(struct call *call);

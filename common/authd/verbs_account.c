@@ -121,6 +121,12 @@ void verb_account_remove(struct call *call)
 	}
 	row_key_number(&key, ROW_TOTP, acc->number);
 	change_del(c, &key);
+	row_key_number(&key, ROW_LIMITS, acc->number);
+	change_del(c, &key);
+	row_key_number(&key, ROW_GRANTS, acc->number);
+	change_del(c, &key);
+	row_key_number(&key, ROW_SENT, acc->number);
+	change_del(c, &key);
 	put_user(c, acc->number, &row);
 	row_key_text(&key, ROW_LOGIN, acc->row.address);
 	change_del(c, &key);

@@ -43,6 +43,7 @@ void ipc_enc_login_result(struct strbuf *b, const struct ipc_login_result *m)
 	enc_bytes(b, m->address);
 	enc_u64(b, m->quota_bytes);
 	enc_u64(b, m->quota_messages);
+	enc_u64(b, m->sessions_max);
 	enc_bytes(b, m->text);
 }
 
@@ -55,6 +56,7 @@ bool ipc_dec_login_result(struct span body, struct ipc_login_result *m)
 	m->address = dec_bytes(&d);
 	m->quota_bytes = dec_u64(&d);
 	m->quota_messages = dec_u64(&d);
+	m->sessions_max = dec_u64(&d);
 	m->text = dec_bytes(&d);
 	return dec_done(&d);
 }
@@ -133,6 +135,38 @@ bool ipc_dec_sender(struct span body, struct ipc_sender *m)
 	m->account = dec_u64(&d);
 	m->address = dec_bytes(&d);
 	return dec_done(&d);
+}
+
+void ipc_enc_submit(struct strbuf *b, const struct ipc_submit *m)
+{
+	enc_u64(b, m->account);
+	enc_u8(b, m->step);
+	enc_bytes(b, m->address);
+}
+
+bool ipc_dec_submit(struct span body, struct ipc_submit *m)
+{
+	struct dec d = dec_of(body);
+
+	m->account = dec_u64(&d);
+	m->step = dec_u8(&d);
+	m->address = dec_bytes(&d);
+	return dec_done(&d) && m->step <= SUBMIT_SENT;
+}
+
+void ipc_enc_submit_result(struct strbuf *b, const struct ipc_submit_result *m)
+{
+	enc_u8(b, m->status);
+	enc_bytes(b, m->text);
+}
+
+bool ipc_dec_submit_result(struct span body, struct ipc_submit_result *m)
+{
+	struct dec d = dec_of(body);
+
+	m->status = dec_u8(&d);
+	m->text = dec_bytes(&d);
+	return dec_done(&d) && m->status <= SUBMIT_LIMITED;
 }
 
 void ipc_enc_admin(struct strbuf *b, const struct ipc_admin *m)

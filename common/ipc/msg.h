@@ -17,6 +17,8 @@ enum ipc_type {
 	IPC_AUTH_RESOLVED = 13,      /* ipc_resolved */
 	IPC_AUTH_SENDER = 14,        /* ipc_sender -> IPC_AUTH_SENDER_RESULT */
 	IPC_AUTH_SENDER_RESULT = 15, /* u8: 1 the account may use this address, 0 it may not */
+	IPC_AUTH_SUBMIT = 16,        /* ipc_submit -> IPC_AUTH_SUBMIT_RESULT */
+	IPC_AUTH_SUBMIT_RESULT = 17, /* ipc_submit_result */
 	/* administration: $RUN/authd/admin.sock and web.sock, $RUN/<process>/ctl */
 	IPC_ADMIN = 20,        /* ipc_admin -> any number of IPC_ADMIN_RECORD, then IPC_ADMIN_END */
 	IPC_ADMIN_RECORD = 21, /* ipc_record */
@@ -73,7 +75,8 @@ struct ipc_login_result {
 	struct span address;  /* canonical main address */
 	uint64_t quota_bytes; /* 0: none */
 	uint64_t quota_messages;
-	struct span text; /* for the log and the reply of a temporary failure */
+	uint64_t sessions_max; /* of submission at once; 0: any number */
+	struct span text;      /* for the log and the reply of a temporary failure */
 };
 
 /* "May this address receive, and who gets it?" Asked at RCPT and again at delivery. */
@@ -174,6 +177,30 @@ struct ipc_key_set {
 	struct dec certs; /* in the order asked for; read with ipc_key_next */
 };
 
+/* "May this account send this?" Asked on the way of a submitted message. */
+enum ipc_submit_step {
+	SUBMIT_MAIL = 0, /* address: the sender. His own? Within the limits of messages? */
+	SUBMIT_RCPT = 1, /* address: a recipient elsewhere. Within the limit of new ones? */
+	SUBMIT_SENT = 2, /* no address: a message was accepted, count it */
+};
+
+struct ipc_submit {
+	uint64_t account;
+	uint8_t step;
+	struct span address;
+};
+
+enum ipc_submit_status {
+	SUBMIT_OK = 0,
+	SUBMIT_NOT_YOURS = 1, /* never */
+	SUBMIT_LIMITED = 2,   /* not now; text says which limit and until when */
+};
+
+struct ipc_submit_result {
+	uint8_t status;
+	struct span text;
+};
+
 void ipc_enc_error(struct strbuf *b, const struct ipc_error *m);
 bool ipc_dec_error(struct span body, struct ipc_error *m);
 void ipc_enc_login(struct strbuf *b, const struct ipc_login *m);
@@ -187,6 +214,10 @@ bool ipc_dec_resolved(struct span body, struct ipc_resolved *m);
 bool ipc_target_next(struct ipc_resolved *m, struct ipc_target *t);
 void ipc_enc_sender(struct strbuf *b, const struct ipc_sender *m);
 bool ipc_dec_sender(struct span body, struct ipc_sender *m);
+void ipc_enc_submit(struct strbuf *b, const struct ipc_submit *m);
+bool ipc_dec_submit(struct span body, struct ipc_submit *m);
+void ipc_enc_submit_result(struct strbuf *b, const struct ipc_submit_result *m);
+bool ipc_dec_submit_result(struct span body, struct ipc_submit_result *m);
 void ipc_enc_admin(struct strbuf *b, const struct ipc_admin *m);
 bool ipc_dec_admin(struct span body, struct ipc_admin *m);
 void ipc_enc_key_fetch(struct strbuf *b, const struct ipc_key_fetch *m);

@@ -44,7 +44,7 @@ static bool collect_rcpt(void *arg, const struct queue_rcpt *row)
 	}
 	r = &d->rcpts[d->count];
 	*r = (struct rcpt){.row = *row};
-	if (!keep(d, &r->row.address) || !keep(d, &r->row.last_reply))
+	if (!keep(d, &r->row.address) || !keep(d, &r->row.last_reply) || !keep(d, &r->row.orcpt))
 		return false;
 	d->count++;
 	return true;

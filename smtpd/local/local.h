@@ -89,7 +89,7 @@ struct outcome {
 	struct list link;
 	uint64_t qid;
 	struct queue_rcpt row; /* when it is not: as it will be */
-	char *address, *reply;
+	char *address, *reply, *orcpt;
 };
 
 /* scan.c */

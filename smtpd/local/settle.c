@@ -21,6 +21,7 @@ static void outcome_free(struct outcome *o)
 {
 	mem_free(o->address);
 	mem_free(o->reply);
+	mem_free(o->orcpt);
 	mem_free(o);
 }
 
@@ -176,6 +177,8 @@ void settle_add(struct local *l, uint64_t qid, const struct rcpt *r, bool is_del
 	o->reply = mem_strdup(r->reply);
 	o->row.address = span_make(o->address, r->row.address.n);
 	o->row.last_reply = span_of(o->reply);
+	o->orcpt = mem_strndup(r->row.orcpt.p, r->row.orcpt.n);
+	o->row.orcpt = span_make(o->orcpt, r->row.orcpt.n);
 	if (is_delivered) {
 		l->delivered++;
 	} else {

@@ -39,6 +39,13 @@ struct workers *queue_workers(struct queue *q);
 enum queue_class { QUEUE_LOCAL = 0, QUEUE_REMOTE = 1 };
 enum queue_state { QUEUE_WAITING = 0, QUEUE_FAILED = 1 };
 
+enum queue_ret { QUEUE_RET_NONE = 0, QUEUE_RET_FULL = 1, QUEUE_RET_HEADERS = 2 }; /* RFC 3461 */
+/* Bits of queue_rcpt.notify; none: as if not said. */
+#define QUEUE_NOTIFY_NEVER 1u
+#define QUEUE_NOTIFY_SUCCESS 2u
+#define QUEUE_NOTIFY_FAILURE 4u
+#define QUEUE_NOTIFY_DELAY 8u
+
 /* One message. Spans point into the map or the caller's memory. */
 struct queue_entry {
 	uint64_t qid;
@@ -46,7 +53,9 @@ struct queue_entry {
 	int64_t arrival;    /* seconds since 1970 */
 	struct span client, helo, session;
 	uint64_t account; /* who submitted it; 0: a stranger */
-	bool is_utf8, is_8bit;
+	bool is_utf8, is_8bit, is_requiretls;
+	enum queue_ret ret;
+	struct span envid; /* xtext; empty: none */
 	struct blob blob;
 };
 
@@ -59,6 +68,8 @@ struct queue_rcpt {
 	uint32_t tries;
 	int64_t next; /* seconds since 1970 */
 	struct span last_reply;
+	uint8_t notify;
+	struct span orcpt; /* "type;xtext"; empty: none */
 };
 
 void queue_id_format(char out[QUEUE_ID_TEXT], uint64_t qid);

@@ -59,7 +59,7 @@ static struct span key_due(struct db_key *k, const struct queue_rcpt *r)
 static bool decode_entry(struct span row, struct queue_entry *e)
 {
 	struct dec d = dec_of(row);
-	uint8_t flags;
+	uint8_t flags, ret;
 
 	if (dec_u8(&d) != ROW_VERSION)
 		return false;
@@ -72,6 +72,10 @@ static bool decode_entry(struct span row, struct queue_entry *e)
 	flags = dec_u8(&d);
 	e->is_utf8 = flags & 1;
 	e->is_8bit = flags & 2;
+	e->is_requiretls = flags & 4;
+	ret = dec_u8(&d);
+	e->ret = ret <= QUEUE_RET_HEADERS ? (enum queue_ret)ret : QUEUE_RET_NONE;
+	e->envid = dec_bytes(&d);
 	return blob_decode(&d, &e->blob) && dec_done(&d);
 }
 
@@ -88,6 +92,8 @@ static bool decode_rcpt(struct span row, struct queue_rcpt *r)
 	r->tries = dec_u32(&d);
 	r->next = (int64_t)dec_u64(&d);
 	r->last_reply = dec_bytes(&d);
+	r->notify = dec_u8(&d);
+	r->orcpt = dec_bytes(&d);
 	r->class = class == QUEUE_REMOTE ? QUEUE_REMOTE : QUEUE_LOCAL;
 	r->state = state == QUEUE_FAILED ? QUEUE_FAILED : QUEUE_WAITING;
 	return dec_done(&d) && class <= QUEUE_REMOTE && state <= QUEUE_FAILED;
@@ -114,7 +120,10 @@ static int put_entry(struct db_txn *txn, const struct queue_entry *e, struct err
 	enc_bytes(&row, e->helo);
 	enc_bytes(&row, e->session);
 	enc_u64(&row, e->account);
-	enc_u8(&row, (uint8_t)((e->is_utf8 ? 1 : 0) | (e->is_8bit ? 2 : 0)));
+	enc_u8(&row,
+	    (uint8_t)((e->is_utf8 ? 1 : 0) | (e->is_8bit ? 2 : 0) | (e->is_requiretls ? 4 : 0)));
+	enc_u8(&row, (uint8_t)e->ret);
+	enc_bytes(&row, e->envid);
 	blob_encode(&row, &e->blob);
 	result = put_row(txn, key_entry(&k, 'e', e->qid), &row, err);
 	strbuf_clear(&row);
@@ -135,6 +144,8 @@ static int put_rcpt(struct db_txn *txn, const struct queue_rcpt *r, struct err *
 	enc_u32(&row, r->tries);
 	enc_u64(&row, (uint64_t)r->next);
 	enc_bytes(&row, r->last_reply);
+	enc_u8(&row, r->notify);
+	enc_bytes(&row, r->orcpt);
 	result = put_row(txn, key_rcpt(&k, r->qid, r->n), &row, err);
 	strbuf_clear(&row);
 	/* What has failed for good waits for nothing. */

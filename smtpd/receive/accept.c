@@ -11,6 +11,8 @@
 
 #include <stdio.h>
 
+#define COUNT_MS 20000
+
 /* RFC 3848: how it came. */
 static const char *with_protocol(const struct session *s)
 {
@@ -144,6 +146,23 @@ static void tell_local(struct receive *p, uint64_t qid)
 	hint_send(p->hint_fd, p->hint_path, span_make(hint, sizeof(hint)));
 }
 
+static void on_counted(void *arg, const struct ipc_msg *msg, const struct err *err)
+{
+}
+
+/* One message more of the account's; nobody waits for the answer. */
+static void tell_sent(struct receive *p, uint64_t account)
+{
+	struct ipc_submit m = {
+	    .account = account, .step = SUBMIT_SENT, .address = span_make("", 0)};
+	struct strbuf b;
+
+	strbuf_init(&b, 64);
+	ipc_enc_submit(&b, &m);
+	ipc_call(p->role->authd, IPC_AUTH_SUBMIT, strbuf_span(&b), COUNT_MS, on_counted, p);
+	strbuf_clear(&b);
+}
+
 static void receipt_done(struct db_op *op)
 {
 	struct receipt *r = container_of(op, struct receipt, op);
@@ -161,6 +180,8 @@ static void receipt_done(struct db_op *op)
 		s->messages++;
 		s->idle = 0;
 		guard_remember(s->server, &s->peer);
+		if (r->entry.account != 0)
+			tell_sent(r->server, r->entry.account);
 	}
 	if (s->conn) {
 		if (op->err.code != ERR_NONE)
@@ -180,10 +201,13 @@ static bool fill_entry(struct receipt *r, struct session *s)
 	e->account = s->account;
 	e->is_utf8 = s->t.is_utf8;
 	e->is_8bit = s->t.is_8bit;
+	e->is_requiretls = s->t.is_requiretls;
+	e->ret = s->t.ret;
 	return arena_copy(&r->arena, s->t.sender.p ? s->t.sender : span_make("", 0), &e->sender) &&
 	       arena_copy(&r->arena, span_of(s->client), &e->client) &&
 	       arena_copy(&r->arena, span_of(s->helo), &e->helo) &&
-	       arena_copy(&r->arena, span_of(s->id), &e->session);
+	       arena_copy(&r->arena, span_of(s->id), &e->session) &&
+	       arena_copy(&r->arena, s->t.envid, &e->envid);
 }
 
 static bool fill_rcpts(struct receipt *r, const struct transaction *t)
@@ -197,8 +221,10 @@ static bool fill_rcpts(struct receipt *r, const struct transaction *t)
 		q->class = t->rcpts[i].class;
 		q->state = QUEUE_WAITING;
 		q->next = r->entry.arrival;
+		q->notify = t->rcpts[i].notify;
 		q->last_reply = span_make("", 0);
-		if (!arena_copy(&r->arena, t->rcpts[i].address, &q->address))
+		if (!arena_copy(&r->arena, t->rcpts[i].address, &q->address) ||
+		    !arena_copy(&r->arena, t->rcpts[i].orcpt, &q->orcpt))
 			return false;
 	}
 	r->count = t->rcpt_count;
@@ -237,6 +263,13 @@ static void on_intake_done(void *arg, const struct intake_result *res, const str
 		reply(s, 250, "2.0.0", "Ok");
 }
 
+void message_finish(struct session *s)
+{
+	s->wait = WAIT_RESULT;
+	conn_set_deadline(s->conn, 0); /* it is our turn: the client has nothing to be late with */
+	intake_finish(s->t.intake, on_intake_done);
+}
+
 void message_accept(struct session *s)
 {
 	struct strbuf out;
@@ -245,7 +278,8 @@ void message_accept(struct session *s)
 	header_end(&s->t.header, &out);
 	intake_feed(s->t.intake, strbuf_span(&out));
 	strbuf_clear(&out);
-	s->wait = WAIT_RESULT;
-	conn_set_deadline(s->conn, 0); /* it is our turn: the client has nothing to be late with */
-	intake_finish(s->t.intake, on_intake_done);
+	if (s->account != 0)
+		from_check(s);
+	else
+		message_finish(s);
 }

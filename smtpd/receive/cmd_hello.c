@@ -74,7 +74,7 @@ void cmd_starttls(struct session *s, struct span arg)
 	/* RFC 3207 section 4.2: what was said in the clear is forgotten. */
 	transaction_reset(s);
 	s->helo[0] = '\0';
-	s->account = 0;
+	session_set_account(s, 0, 0);
 	s->user[0] = '\0';
 	reply(s, 220, "2.0.0", "Ready to start TLS");
 	if (conn_start_tls(s->conn, s->listener->tls, &err) < 0) {
@@ -131,7 +131,12 @@ static void on_login(void *arg, const struct ipc_login_result *res)
 	    LOG_SPAN("address", res->address));
 	switch (res->status) {
 	case LOGIN_OK:
-		s->account = res->account;
+		if (!session_set_account(s, res->account, res->sessions_max)) {
+			reply_error(s, 454, "4.7.0",
+			    "Sending limit of %llu sessions at once, until one ends",
+			    (unsigned long long)res->sessions_max);
+			break;
+		}
 		if (res->address.n < sizeof(s->user)) {
 			memcpy(s->user, res->address.p, res->address.n);
 			s->user[res->address.n] = '\0';

@@ -42,59 +42,6 @@ static void reply_path_error(struct session *s, const struct err *err)
 }
 
 /* --- MAIL FROM -------------------------------------------------------------------------------- */
-static bool check_size(struct session *s, struct span value)
-{
-	uint64_t size;
-
-	if (!span_u64(value, UINT64_MAX, &size)) {
-		reply_error(s, 501, "5.5.4", "SIZE needs a number");
-		return false;
-	}
-	if (size > config_u64(s->cfg, SET_SMTP_MESSAGE_MAX)) {
-		reply_error(s, 552, "5.3.4", "Message larger than the limit of %llu bytes",
-		    (unsigned long long)config_u64(s->cfg, SET_SMTP_MESSAGE_MAX));
-		return false;
-	}
-	return true;
-}
-
-/* False after a reply. */
-static bool mail_param(struct session *s, const struct mail_param *p)
-{
-	struct span value = p->value.p ? p->value : span_make("", 0);
-
-	if (span_ieq(p->key, SPAN("SIZE")))
-		return check_size(s, value);
-	if (span_ieq(p->key, SPAN("BODY"))) {
-		s->t.is_8bit = span_ieq(value, SPAN("8BITMIME"));
-		if (s->t.is_8bit || span_ieq(value, SPAN("7BIT")))
-			return true;
-		reply_error(s, 501, "5.5.4", "BODY is 7BIT or 8BITMIME");
-		return false;
-	}
-	if (span_ieq(p->key, SPAN("SMTPUTF8")) && !p->value.p)
-		return true;
-	/* RFC 4954 section 5: taken from anybody, believed from nobody. */
-	if (span_ieq(p->key, SPAN("AUTH")) && s->listener->cfg->auth && p->value.p)
-		return true;
-	reply_error(s, 555, "5.5.4", "Parameter not supported");
-	return false;
-}
-
-static bool mail_params(struct session *s, struct span rest)
-{
-	struct mail_param p;
-	struct err err = ERR_INIT;
-	int got;
-
-	while ((got = mail_param_next(&rest, &p, &err)) == 1)
-		if (!mail_param(s, &p))
-			return false;
-	if (got < 0)
-		reply_error(s, 501, "5.5.4", "Bad parameter syntax");
-	return got == 0;
-}
-
 /* SMTPUTF8 changes how the path before it is read. */
 static bool wants_utf8(struct span rest)
 {
@@ -112,32 +59,42 @@ static void mail_ok(struct session *s)
 	reply(s, 250, "2.1.0", "Ok");
 }
 
+static bool take_submit(
+    const struct ipc_msg *msg, const struct err *err, struct ipc_submit_result *r)
+{
+	return !err && msg->type == IPC_AUTH_SUBMIT_RESULT && ipc_dec_submit_result(msg->body, r);
+}
+
 static void on_sender(void *arg, const struct ipc_msg *msg, const struct err *err)
 {
 	struct session *s = arg;
+	struct ipc_submit_result r;
 
 	s->query = NULL;
-	if (err || msg->type != IPC_AUTH_SENDER_RESULT || msg->body.n != 1) {
+	if (!take_submit(msg, err, &r)) {
 		transaction_reset(s);
 		reply(s, 451, "4.3.0", "Temporary lookup failure, try later");
-	} else if (msg->body.p[0] != 1) {
-		reply_error(s, 553, "5.7.1", "Not your address: %.*s", SPAN_FMT(s->t.sender));
+	} else if (r.status == SUBMIT_OK) {
+		mail_ok(s);
+	} else if (r.status == SUBMIT_LIMITED) {
+		reply_error(s, 450, "4.7.1", "%.*s", SPAN_FMT(r.text));
 		transaction_reset(s);
 	} else {
-		mail_ok(s);
+		reply_error(s, 553, "5.7.1", "Not your address: %.*s", SPAN_FMT(s->t.sender));
+		transaction_reset(s);
 	}
 	session_next(s);
 }
 
-/* Whoever logged in sends as himself: his addresses, or the null sender. */
-static void check_sender(struct session *s)
+static void ask_submit(struct session *s, enum ipc_submit_step step, struct span address,
+    void (*on_reply)(void *arg, const struct ipc_msg *msg, const struct err *err))
 {
-	struct ipc_sender m = {.account = s->account, .address = s->t.sender};
+	struct ipc_submit m = {.account = s->account, .step = step, .address = address};
 	struct strbuf b;
 
 	strbuf_init(&b, 1024);
-	ipc_enc_sender(&b, &m);
-	ask(s, IPC_AUTH_SENDER, &b, on_sender);
+	ipc_enc_submit(&b, &m);
+	ask(s, IPC_AUTH_SUBMIT, &b, on_reply);
 	strbuf_clear(&b);
 }
 
@@ -174,12 +131,12 @@ void cmd_mail(struct session *s, struct span arg)
 		reply_path_error(s, &err);
 		return;
 	}
-	if (!mail_params(s, arg))
+	if (!params_mail(s, arg))
 		return;
 	if (!keep_address(s, &a, &s->t.sender))
 		reply_error(s, 501, "5.1.7", "Address too long");
-	else if (s->account != 0 && s->t.sender.n > 0)
-		check_sender(s);
+	else if (s->account != 0)
+		ask_submit(s, SUBMIT_MAIL, s->t.sender, on_sender);
 	else
 		mail_ok(s);
 }
@@ -200,7 +157,8 @@ static bool add_rcpt(struct session *s, struct span address, enum queue_class cl
 		t->rcpts = grown;
 		t->rcpt_cap = cap;
 	}
-	t->rcpts[t->rcpt_count++] = (struct rcpt){.address = address, .class = class};
+	t->rcpts[t->rcpt_count++] = (struct rcpt){
+	    .address = address, .class = class, .notify = t->notify, .orcpt = t->orcpt};
 	return true;
 }
 
@@ -213,6 +171,34 @@ static void take_rcpt(struct session *s, enum queue_class class)
 		reply(s, 250, "2.1.5", "Ok");
 	else
 		reply(s, 452, "4.5.3", "Too many recipients");
+}
+
+static void on_new_recipient(void *arg, const struct ipc_msg *msg, const struct err *err)
+{
+	struct session *s = arg;
+	struct ipc_submit_result r;
+
+	s->query = NULL;
+	if (!take_submit(msg, err, &r))
+		reply(s, 451, "4.3.0", "Temporary lookup failure, try later");
+	else if (r.status == SUBMIT_LIMITED)
+		reply_error(s, 450, "4.7.1", "%.*s", SPAN_FMT(r.text));
+	else if (r.status != SUBMIT_OK)
+		reply_error(s, 550, "5.7.1", "Sending is switched off for this account");
+	else
+		take_rcpt(s, QUEUE_REMOTE);
+	session_next(s);
+}
+
+/* True: the reply has to wait for another answer. */
+static bool take_remote(struct session *s)
+{
+	if (s->account == 0) {
+		reply_error(s, 550, "5.7.1", "Relaying denied");
+		return false;
+	}
+	ask_submit(s, SUBMIT_RCPT, s->t.rcpts[s->t.rcpt_count].address, on_new_recipient);
+	return true;
 }
 
 static void on_resolved(void *arg, const struct ipc_msg *msg, const struct err *err)
@@ -228,10 +214,8 @@ static void on_resolved(void *arg, const struct ipc_msg *msg, const struct err *
 		take_rcpt(s, QUEUE_LOCAL);
 		break;
 	case RESOLVE_REMOTE:
-		if (s->account != 0)
-			take_rcpt(s, QUEUE_REMOTE);
-		else
-			reply_error(s, 550, "5.7.1", "Relaying denied");
+		if (take_remote(s))
+			return;
 		break;
 	case RESOLVE_UNKNOWN:
 		reply_error(s, 550, "5.1.1", "No such user here");
@@ -261,10 +245,8 @@ void cmd_rcpt(struct session *s, struct span arg)
 {
 	char buf[MAIL_PATH_MAX];
 	struct mail_address a;
-	struct mail_param p;
 	struct span address;
 	struct err err = ERR_INIT;
-	int got;
 	unsigned flags = MAIL_ADDRESS_POSTMASTER | (s->t.is_utf8 ? MAIL_ADDRESS_UTF8 : 0);
 
 	if (s->t.is_bdat) {
@@ -281,12 +263,8 @@ void cmd_rcpt(struct session *s, struct span arg)
 		reply_path_error(s, &err);
 		return;
 	}
-	got = mail_param_next(&arg, &p, &err);
-	if (got != 0) {
-		reply_error(s, got < 0 ? 501 : 555, "5.5.4",
-		    got < 0 ? "Bad parameter syntax" : "Parameter not supported");
+	if (!params_rcpt(s, arg))
 		return;
-	}
 	if (s->t.rcpt_count >= config_u64(s->cfg, SET_SMTP_RECIPIENTS_MAX)) {
 		reply(s, 452, "4.5.3", "Too many recipients");
 		return;

@@ -21,6 +21,7 @@ struct recording {
 void guard_init(struct receive *p)
 {
 	p->known = hash_new();
+	p->senders = hash_new();
 	list_init(&p->recordings);
 }
 
@@ -35,6 +36,7 @@ void guard_clear(struct receive *p)
 	LIST_EACH_SAFE (it, &p->recordings)
 		recording_free(p, container_of(it, struct recording, link));
 	hash_free(p->known);
+	hash_free(p->senders);
 }
 
 static struct span network_of(const struct net_addr *a, unsigned char buf[20])

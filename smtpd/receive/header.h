@@ -9,12 +9,16 @@
 #include "common/base/strbuf.h"
 
 #define HEADER_LINE_MAX (64 * 1024) /* a longer line passes as it is */
+#define HEADER_FROM_MAX (16 * 1024)
 
 struct header_filter {
 	bool is_over, is_submission, is_dropping, is_long;
 	bool has_date, has_message_id;
 	unsigned received;
 	struct strbuf line;
+	bool is_from; /* the field that the lines belong to is From */
+	unsigned from_fields;
+	struct strbuf from;            /* its value, for submission; .failed: too long */
 	const char *date, *message_id; /* complete fields with CRLF, added if missing */
 };
 

@@ -27,6 +27,7 @@ struct receive {
 	struct role *role;
 	struct queue *queue;
 	struct list sessions; /* the oldest first */
+	struct hash *senders; /* account -> its sessions that logged in */
 	struct hash *known;   /* networks that have sent mail */
 	struct list recordings;
 	size_t inline_max;
@@ -53,8 +54,9 @@ enum session_wait {
 };
 
 struct rcpt {
-	struct span address;
+	struct span address, orcpt;
 	enum queue_class class;
+	uint8_t notify;
 };
 
 /* A reply that waits until what it answers has been read. */
@@ -68,7 +70,11 @@ struct transaction {
 	struct arena arena;
 	bool is_open;
 	struct span sender; /* formatted; empty: null sender */
-	bool is_utf8, is_8bit;
+	bool is_utf8, is_8bit, is_requiretls;
+	enum queue_ret ret;
+	struct span envid;
+	uint8_t notify; /* of the recipient that is being looked at */
+	struct span orcpt;
 	struct rcpt *rcpts;
 	size_t rcpt_count, rcpt_cap;
 	/* content */
@@ -81,6 +87,10 @@ struct transaction {
 	uint64_t chunk_left; /* BDAT */
 	bool has_content, is_last_chunk, is_too_big, is_bdat;
 	const struct refusal *refusal; /* of the chunk that is being read */
+	/* from_check */
+	struct mail_list from;
+	size_t from_count;
+	struct strbuf from_address;
 };
 
 struct session {
@@ -115,6 +125,8 @@ struct session {
 void session_start(struct receive *p, struct role_listener *l, int fd, const struct net_addr *peer);
 void session_end(struct session *s); /* sends what waits, closes */
 void session_finish_op(struct session *s);
+/* The session is the account's now, if that has not too many; 0: nobody's. */
+bool session_set_account(struct session *s, uint64_t account, uint64_t most);
 void session_drain(struct session *s);
 void session_next(struct session *s); /* the next command may come */
 /* The deadline of the next command: less under stress, and never behind the one for logging in. */
@@ -163,6 +175,14 @@ void auth_line(struct session *s, struct span line);
 void cmd_mail(struct session *s, struct span arg);
 void cmd_rcpt(struct session *s, struct span arg);
 
+/* params.c: what stands behind the path; false after a reply */
+bool params_mail(struct session *s, struct span rest);
+bool params_rcpt(struct session *s, struct span rest);
+
+/* from.c: refuses the message, or goes on with message_finish */
+#define FROM_ADDRESSES_MAX 20
+void from_check(struct session *s);
+
 /* cmd_data.c */
 void cmd_data(struct session *s, struct span arg);
 void cmd_bdat(struct session *s, struct span arg);
@@ -172,8 +192,10 @@ void data_input(struct session *s); /* content has come */
 /* Begins a message: its intake, with our Received field. */
 void message_begin(struct session *s);
 void message_feed(struct session *s, struct span content);
-/* The content is complete and good: into the queue, then 250. */
+/* The content is complete and good. */
 void message_accept(struct session *s);
+/* And whose it is was looked at: into the queue, then 250. */
+void message_finish(struct session *s);
 
 /* space.c */
 void space_start(struct receive *p);

@@ -1,5 +1,6 @@
 #include "smtpd/receive/receive.h"
 
+#include "common/base/hash.h"
 #include "common/base/mem.h"
 #include "common/event/clock.h"
 #include "common/log/log.h"
@@ -10,13 +11,20 @@
 #define ERRORS_FREE 3 /* the third costs time */
 #define STRESSED_MS 10000
 
+static void transaction_free(struct transaction *t)
+{
+	intake_free(t->intake);
+	header_clear(&t->header);
+	mail_list_clear(&t->from);
+	strbuf_clear(&t->from_address);
+	arena_clear(&t->arena);
+}
+
 void transaction_reset(struct session *s)
 {
 	struct transaction *t = &s->t;
 
-	intake_free(t->intake);
-	header_clear(&t->header);
-	arena_clear(&t->arena);
+	transaction_free(t);
 	memset(t, 0, sizeof(*t));
 	arena_init(&t->arena, TRANSACTION_ARENA_MAX);
 	header_init(&t->header, false, "", "");
@@ -24,9 +32,7 @@ void transaction_reset(struct session *s)
 
 static void session_free(struct session *s)
 {
-	intake_free(s->t.intake);
-	header_clear(&s->t.header);
-	arena_clear(&s->t.arena);
+	transaction_free(&s->t);
 	sasl_clear(&s->sasl);
 	config_unref(s->cfg);
 	mem_free(s);
@@ -42,12 +48,43 @@ static void cancel_queries(struct session *s)
 	s->query = NULL;
 }
 
+static size_t sessions_of(const struct session *s)
+{
+	return (uintptr_t)hash_get(s->server->senders, span_make(&s->account, sizeof(s->account)));
+}
+
+static void count_sessions(struct session *s, size_t n)
+{
+	struct span key = span_make(&s->account, sizeof(s->account));
+
+	if (n == 0)
+		hash_remove(s->server->senders, key);
+	else
+		hash_set(s->server->senders, key, (void *)(uintptr_t)n);
+}
+
+bool session_set_account(struct session *s, uint64_t account, uint64_t most)
+{
+	if (s->account != 0)
+		count_sessions(s, sessions_of(s) - 1);
+	s->account = account;
+	if (account == 0)
+		return true;
+	if (most > 0 && sessions_of(s) >= most) {
+		s->account = 0;
+		return false;
+	}
+	count_sessions(s, sessions_of(s) + 1);
+	return true;
+}
+
 /* The connection is gone or handed to conn_close. */
 static void session_leave(struct session *s)
 {
 	struct receive *p = s->server;
 
 	s->conn = NULL;
+	session_set_account(s, 0, 0);
 	timer_clear(&s->hold);
 	list_remove(&s->link);
 	role_connection_gone(p->role, s->listener, &s->peer);

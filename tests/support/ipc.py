@@ -3,6 +3,7 @@ import socket
 import struct
 
 ERROR, LOGIN, RESULT, RESOLVE, RESOLVED, SENDER, SENDER_RESULT = 1, 10, 11, 12, 13, 14, 15
+SUBMIT, SUBMIT_RESULT = 16, 17
 ADMIN, RECORD, END = 20, 21, 22
 LINK_READY = 40
 OK, FAILED, TEMP, THROTTLED, NOT_HERE = range(5)
@@ -102,7 +103,8 @@ class Client:
     def login_result(reader):
         result = {"status": reader.number("B"), "account": reader.number("Q"),
                   "address": reader.text(), "quota": reader.number("Q"),
-                  "quota_messages": reader.number("Q"), "text": reader.text()}
+                  "quota_messages": reader.number("Q"), "sessions": reader.number("Q"),
+                  "text": reader.text()}
         assert reader.is_done()
         return result
 
@@ -128,6 +130,12 @@ class Client:
         kind, reader = self.ask(SENDER, struct.pack(">Q", account) + text(address))
         assert kind == SENDER_RESULT
         return bool(reader.number("B"))
+
+    def submit(self, account, step, address=""):
+        """(status, text): may the account send this?"""
+        kind, reader = self.ask(SUBMIT, struct.pack(">QB", account, step) + text(address))
+        assert kind == SUBMIT_RESULT
+        return reader.number("B"), reader.text()
 
     # --- admin.sock, web.sock, *.ctl ---------------------------------------------------------
     @staticmethod

@@ -24,6 +24,8 @@ static bool decode(uint16_t type, struct span body)
 	struct ipc_resolved resolved;
 	struct ipc_target target;
 	struct ipc_sender sender;
+	struct ipc_submit submit;
+	struct ipc_submit_result submitted;
 	struct ipc_admin admin;
 	struct ipc_key_fetch fetch;
 	struct ipc_key_set set;
@@ -52,6 +54,11 @@ static bool decode(uint16_t type, struct span body)
 		return true;
 	case IPC_AUTH_SENDER:
 		return ipc_dec_sender(body, &sender) && (sink = sum_of(sender.address), true);
+	case IPC_AUTH_SUBMIT:
+		return ipc_dec_submit(body, &submit) && (sink = sum_of(submit.address), true);
+	case IPC_AUTH_SUBMIT_RESULT:
+		return ipc_dec_submit_result(body, &submitted) &&
+		       (sink = sum_of(submitted.text), true);
 	case IPC_ADMIN:
 		if (!ipc_dec_admin(body, &admin))
 			return false;
@@ -81,8 +88,8 @@ static bool decode(uint16_t type, struct span body)
 }
 
 static const uint16_t types[] = {IPC_ERROR, IPC_AUTH_LOGIN, IPC_AUTH_RESULT, IPC_AUTH_RESOLVE,
-    IPC_AUTH_RESOLVED, IPC_AUTH_SENDER, IPC_ADMIN, IPC_KEY_FETCH, IPC_KEY_SET, IPC_KEY_WATCH,
-    IPC_ADMIN_RECORD};
+    IPC_AUTH_RESOLVED, IPC_AUTH_SENDER, IPC_AUTH_SUBMIT, IPC_AUTH_SUBMIT_RESULT, IPC_ADMIN,
+    IPC_KEY_FETCH, IPC_KEY_SET, IPC_KEY_WATCH, IPC_ADMIN_RECORD};
 
 static void encode(uint16_t type, struct strbuf *b)
 {
@@ -108,7 +115,7 @@ static void encode(uint16_t type, struct strbuf *b)
 		break;
 	case IPC_AUTH_RESULT:
 		ipc_enc_login_result(b, &(struct ipc_login_result){LOGIN_OK, UINT64_MAX,
-					    SPAN("alice@example.test"), 7, 8, SPAN("text")});
+					    SPAN("alice@example.test"), 7, 8, 9, SPAN("text")});
 		break;
 	case IPC_AUTH_RESOLVE:
 		ipc_enc_resolve(b, &(struct ipc_resolve){SPAN("postmaster")});
@@ -118,6 +125,12 @@ static void encode(uint16_t type, struct strbuf *b)
 		break;
 	case IPC_AUTH_SENDER:
 		ipc_enc_sender(b, &(struct ipc_sender){9, SPAN("alice@example.test")});
+		break;
+	case IPC_AUTH_SUBMIT:
+		ipc_enc_submit(b, &(struct ipc_submit){9, SUBMIT_SENT, SPAN("a@b")});
+		break;
+	case IPC_AUTH_SUBMIT_RESULT:
+		ipc_enc_submit_result(b, &(struct ipc_submit_result){SUBMIT_LIMITED, SPAN("why")});
 		break;
 	case IPC_ADMIN:
 		ipc_enc_admin(b, &admin);
