@@ -177,8 +177,10 @@ check:
 	@$(MAKE) -j$(JOBS) all $(UNIT)
 	@$(MAKE) check-unit check-protocol check-e2e check-crash
 # The Debian package in a clean Debian: needs root and Debian's package sources, takes minutes.
-.PHONY: check-package check-long
-check-package: deb
+.PHONY: check-package check-long deb-check
+deb-check: deb
+	@bash packaging/deb-check.sh '$(BUILD)/deb'
+check-package: deb-check
 	MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider tests/package
 check-long: check-package
 check-protocol: all
@@ -319,6 +321,7 @@ help:
 	@echo '  make               the programs, in $$BUILD/bin; CC=clang, BUILD=dir, SAN=address,undefined'
 	@echo '  make install       DESTDIR= prefix=/usr/local sysconfdir=/etc and the other GNU folders'
 	@echo '  make deb           Debian packages, in $$BUILD/deb; DEB_ARCH=arm64 for another machine'
+	@echo '  make check-package its gates, and the package in a clean Debian (root, minutes)'
 	@echo '  make clean         removes $$BUILD'
 	@echo 'Working on it:'
 	@echo '  make asan          unit and protocol tests with the address and undefined sanitizers'

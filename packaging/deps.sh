@@ -24,7 +24,7 @@ checks=(
 	dovecot-imapd
 )
 packages=(
-	dpkg-dev debhelper dh-apparmor fakeroot lintian mmdebstrap
+	dpkg-dev debhelper dh-apparmor fakeroot lintian mmdebstrap systemd
 )
 
 wanted=("${build[@]}" "${checks[@]}")

@@ -211,6 +211,21 @@ def test_users_and_files(installed):
     assert installed.run("mailsteadctl", "config", "check").stdout == ""
 
 
+def test_every_program_is_hardened(installed):
+    """Position independent, read-only relocations, no executable stack, stack protector."""
+    programs = glob.glob(installed.path("/usr/libexec/mailstead/*")) + \
+        [installed.path("/usr/bin/mailsteadctl")]
+    assert len(programs) > 10
+    for program in programs:
+        text = subprocess.run(["readelf", "-W", "-h", "-l", "-d", "--dyn-syms", program],
+                              stdout=subprocess.PIPE, check=True, text=True).stdout
+        assert re.search(r"Type: +DYN", text), program
+        assert "GNU_RELRO" in text and re.search(r"FLAGS.*NOW|BIND_NOW", text), program
+        assert re.search(r"GNU_STACK .* RW +0x", text), program
+        assert "__stack_chk_fail" in text, program
+        assert not re.search(r"RPATH|RUNPATH|TEXTREL", text), program
+
+
 def test_install_asks_nothing_and_says_what_to_do(installed):
     assert "mailsteadctl setup-code" in installed.said
 
