@@ -138,6 +138,11 @@ $(BUILD)/tests/crash-inspect: $(BUILD)/tests/crash/inspect.o $(COMMON_LIBS) $(FO
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(EXTLIBS)
 
+# What lets allocations fail in them.
+$(BUILD)/tests/failmalloc.so: tests/crash/failmalloc.c
+	@mkdir -p $(@D)
+	$(CC) -std=c17 -O1 -D_GNU_SOURCE -shared -fPIC -o $@ $<
+
 # Builds that break one rule each (common/base/rules.h), which the crash tests must catch. Only
 # what the rule changes is compiled again; the linker takes those objects before the archives'.
 MUTANTS := no_flush no_folder_flush ack_early commit_failed
@@ -190,9 +195,9 @@ check-e2e: all
 # Power cuts and kills: a sample, and (an hour) all of it.
 CRASH := MS_BUILD=$(BUILD) $(PYTHON) tests/crash/run.py $(if $(SEED),--seed $(SEED))
 .PHONY: check-crash crash-full
-check-crash: all mutants $(BUILD)/tests/crash-inspect
+check-crash: all mutants $(BUILD)/tests/crash-inspect $(BUILD)/tests/failmalloc.so
 	$(CRASH)
-crash-full: all mutants $(BUILD)/tests/crash-inspect
+crash-full: all mutants $(BUILD)/tests/crash-inspect $(BUILD)/tests/failmalloc.so
 	$(CRASH) --full
 # Unit and protocol tests again, with the address and undefined behaviour sanitizers.
 asan:

@@ -29,6 +29,24 @@ class Ledger:
         return default
 
 
+    def may_be(self, register):
+        """Every value that it may have now: the last acknowledged, and what was begun since."""
+        values = []
+        for write in self.registers.get(register, []):
+            if write.acked is not None or write.begun is BEFORE:
+                values = []
+            values.append(write.value)
+        return values
+
+
+class Now:
+    """The clock of somebody who looks afterwards: everything has begun, what was answered was."""
+
+    @staticmethod
+    def place(mark):
+        return 0 if mark is BEFORE else 1
+
+
 class Clock:
     """When, in the order of a trace, a server had sent how much on a connection."""
 
@@ -57,12 +75,15 @@ class Timeline:
         self.registers = {}
         for register, writes in ledger.registers.items():
             self.registers[register] = [
-                (w.value, clock.place(w.begun),
-                 None if w.acked is None and w.begun is not BEFORE else
-                 clock.place(w.acked) if w.acked is not None else 0)
-                for w in writes]
+                (w.value, clock.place(w.begun), self.acked(w, clock)) for w in writes]
         self.places = sorted({p for writes in self.registers.values()
                               for _, begun, acked in writes for p in (begun, acked) if p})
+
+    @staticmethod
+    def acked(write, clock):
+        if write.acked is not None:
+            return clock.place(write.acked)
+        return 0 if write.begun is BEFORE else None
 
     def allowed(self, register, place, default=frozenset()):
         values = [default]

@@ -102,12 +102,10 @@ def load(recording):
     return d
 
 
-def settings_of(state):
+def settings_of(text):
     """Registers of settings.conf; a text that is not one of its lines is damage."""
     seen = {}
-    digest_and_data = state.files.get("/conf/settings.conf")
-    for line in (digest_and_data[1].decode(errors="replace").split("\n")
-                 if digest_and_data else []):
+    for line in text.decode(errors="replace").split("\n"):
         if not line or line.startswith("#"):
             continue
         match = re.fullmatch(r'([a-z0-9_.-]+) = "(.*)"', line)
@@ -160,7 +158,7 @@ def replay(recording, rng, share, shard=(0, 1), extra=0, most=None, stop_at=None
             result.judged += 1
             folder.show(state)
             wrong = judge(inspector.look(folder.path), recording.ledger, timeline, place,
-                          settings_of(state))
+                          settings_of(state.files.get("/conf/settings.conf", ("", b""))[1]))
             if wrong:
                 result.failures.append((recording.name, place, wrong[:5]))
 

@@ -37,6 +37,30 @@ class Run:
         self.ledger.sums[token] = sum_of(text)
         return token, text
 
+    def unique(self):
+        with self.lock:
+            self.count += 1
+            return self.count
+
+    def find_mailboxes(self, session, address=ALICE):
+        """After a crash a client learns which of its unanswered changes took place."""
+        begun, acked, _, found = session.command('LIST "" *')
+        names = frozenset(line.split(b'" ', 1)[1].strip(b'"').decode() for line in found
+                          if line.startswith(b"* LIST"))
+        register = ("mailboxes", self.number(address))
+        allowed = self.ledger.may_be(register)
+        assert names in allowed, (names, allowed)
+        self.ledger.write(register, names, begun, acked)
+
+    def new_mailbox(self, session, address=ALICE):
+        """A mailbox that no other step uses."""
+        name = f"Box{self.unique()}"
+        register = ("mailboxes", self.number(address))
+        self.find_mailboxes(session, address)
+        self.attempt(session, f"CREATE {name}",
+                     [(register, self.ledger.value(register) | {name})])
+        return name
+
     # --- SMTP -----------------------------------------------------------------------------------
     def accept(self, session, recipients, size=0, sender="stranger@far.example"):
         """One message; remote recipients stay in the queue."""
@@ -158,14 +182,15 @@ def imap_flags(run):
 def imap_copy_move(run):
     number = run.number(ALICE)
     session = run.imap()
+    box = run.new_mailbox(session)
     tokens = [run.append(session, "Sent", size=LARGE if i == 1 else 0) for i in range(4)]
     session.command("SELECT Sent")
     uids = ",".join(str(uid) for _, uid in tokens)
-    run.attempt(session, f"UID COPY {uids} Junk",
-                [(("place", number, token), ("Junk", "Sent")) for token, _ in tokens])
+    run.attempt(session, f"UID COPY {uids} {box}",
+                [(("place", number, token), (box, "Sent")) for token, _ in tokens])
     run.attempt(session, f"UID MOVE {uids} Archive",
-                [(("place", number, token), ("Archive", "Junk")) for token, _ in tokens])
-    session.command("SELECT Junk")
+                [(("place", number, token), ("Archive", box)) for token, _ in tokens])
+    session.command(f"SELECT {box}")
     run.attempt(session, "UID MOVE 1:* Trash",
                 [(("place", number, token), ("Archive", "Trash")) for token, _ in tokens])
     session.close()
@@ -174,12 +199,13 @@ def imap_copy_move(run):
 def imap_expunge(run):
     number = run.number(ALICE)
     session = run.imap()
-    tokens = [run.append(session, "Drafts", size=LARGE if i == 2 else 0) for i in range(5)]
-    session.command("SELECT Drafts")
+    box = run.new_mailbox(session)
+    tokens = [run.append(session, box, size=LARGE if i == 2 else 0) for i in range(5)]
+    session.command(f"SELECT {box}")
     gone = [tokens[1], tokens[2], tokens[4]]
     uids = ",".join(str(uid) for _, uid in gone)
     run.attempt(session, f"UID STORE {uids} +FLAGS.SILENT (\\Deleted)",
-                [(("flags", number, "Drafts", token), frozenset({"\\Deleted"}))
+                [(("flags", number, box, token), frozenset({"\\Deleted"}))
                  for token, _ in gone])
     run.attempt(session, f"UID EXPUNGE {gone[0][1]}", [(("place", number, gone[0][0]), ())])
     run.attempt(session, "EXPUNGE", [(("place", number, token), ()) for token, _ in gone[1:]])
@@ -231,20 +257,24 @@ def imap_mailboxes(run):
     session = run.imap()
     register = ("mailboxes", number)
 
+    top, moved = f"Work{run.unique()}", f"Play{run.unique()}"
+
     def names():
         return run.ledger.value(register)
 
     def change(text, after, more=()):
         run.attempt(session, text, [(register, frozenset(after)), *more])
 
-    change('CREATE "Work"', names() | {"Work"})
-    change('CREATE "Work/Deep"', names() | {"Work/Deep"})
-    token, _ = run.append(session, "Work")
-    deep, _ = run.append(session, "Work/Deep", size=LARGE)
-    change('RENAME "Work" "Play"', (names() - {"Work", "Work/Deep"}) | {"Play", "Play/Deep"},
-           [(("place", number, token), ("Play",)), (("place", number, deep), ("Play/Deep",))])
-    change('DELETE "Play/Deep"', names() - {"Play/Deep"}, [(("place", number, deep), ())])
-    change('DELETE "Play"', names() - {"Play"}, [(("place", number, token), ())])
+    run.find_mailboxes(session)
+    change(f'CREATE "{top}"', names() | {top})
+    change(f'CREATE "{top}/Deep"', names() | {f"{top}/Deep"})
+    token, _ = run.append(session, top)
+    deep, _ = run.append(session, f"{top}/Deep", size=LARGE)
+    change(f'RENAME "{top}" "{moved}"',
+           (names() - {top, f"{top}/Deep"}) | {moved, f"{moved}/Deep"},
+           [(("place", number, token), (moved,)), (("place", number, deep), (f"{moved}/Deep",))])
+    change(f'DELETE "{moved}/Deep"', names() - {f"{moved}/Deep"}, [(("place", number, deep), ())])
+    change(f'DELETE "{moved}"', names() - {moved}, [(("place", number, token), ())])
     session.close()
 
 
@@ -292,11 +322,12 @@ def administration(run):
             acked = admin.mark()
         finally:
             run.ledger.write(("password", BOB), secret, begun, acked)
-    steps = ((("alias", "add", "team@example.test", ALICE, BOB), ("alias", "team@example.test"), True),
-             (("account", "add", "carol@example.test"), ("account", "carol@example.test"), True),
+    team, carol = (f"{name}{run.unique()}@example.test" for name in ("team", "carol"))
+    steps = ((("alias", "add", team, ALICE, BOB), ("alias", team), True),
+             (("account", "add", carol), ("account", carol), True),
              (("set", "smtp.recipients_max", "150"), ("setting", "smtp.recipients_max"), "150"),
              (("set", "smtp.recipients_max", "250"), ("setting", "smtp.recipients_max"), "250"),
-             (("alias", "remove", "team@example.test"), ("alias", "team@example.test"), False),
+             (("alias", "remove", team), ("alias", team), False),
              (("unset", "smtp.recipients_max"), ("setting", "smtp.recipients_max"), None))
     for words, register, value in steps:
         begun = admin.mark()

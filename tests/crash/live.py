@@ -1,0 +1,278 @@
+"""
+Processes that die and system calls that fail while clients go on: strace is attached to one
+program, and at some call of some kind kills it or lets the call fail. Afterwards everything that
+was acknowledged must be there, once; no fault of ours may have become a 5xx; and everything must
+work again.
+"""
+import hashlib
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+
+import replay
+import scenarios
+from ipc import Refused as AdminRefused
+from judge import Inspector, judge
+from ledger import BEFORE, Ledger, Now, Timeline
+from wire import Admin, Gone, Imap, Pop3, Refused, Smtp
+
+FAIL_MALLOC = os.path.join(replay.appliance.BUILD, "tests", "failmalloc.so")
+SMTP = ("smtpd-receive", "smtpd-local", "authd")
+WHO = {"smtp_in": SMTP, "smtp_crowd": SMTP, "submission": SMTP, "administration": ("authd",),
+       "pop3_quit": (*SMTP, "pop3d-worker", "imapd-worker")}  # else: imapd-worker
+# What each does on its way to an acknowledgement.
+KILL_CALLS = ("pwrite64", "writev", "fdatasync", "fdatasync", "fsync", "renameat", "sendmsg",
+              "openat", "write", "recvfrom", "epoll_wait", "futex", "read")
+FAULTS = (("fdatasync", "EIO"), ("fsync", "EIO"), ("pwrite64", "EIO"), ("pwrite64", "ENOSPC"),
+          ("writev", "EIO"), ("writev", "ENOSPC"), ("write", "ENOSPC"), ("write", "EINTR"),
+          ("write", "EIO"), ("openat", "EMFILE"), ("openat", "EIO"), ("openat", "ENOSPC"),
+          ("renameat", "EIO"), ("renameat", "ENOSPC"), ("mmap", "ENOMEM"), ("mkdirat", "ENOSPC"),
+          ("unlinkat", "EIO"), ("sendmsg", "ECONNRESET"), ("recvfrom", "ECONNRESET"),
+          ("recvfrom", "EINTR"), ("accept4", "EMFILE"), ("accept4", "ECONNABORTED"),
+          ("lseek", "EIO"), ("read", "EIO"), ("connect", "ECONNREFUSED"),
+          ("copy_file_range", "EIO"), ("copy_file_range", "ENOSPC"), ("munmap", "EINVAL"))
+
+
+class Live:
+    """An appliance that is hurt, and its ledger."""
+
+    def __init__(self, seed, fail_malloc_in=None):
+        self.mail = replay.Recorded(settings=replay.SETTINGS, listeners=replay.LISTENERS)
+        if fail_malloc_in:
+            self.counter = f"{self.mail.folder}/counter"
+            self.set_counter(0)
+            os.chmod(self.counter, 0o666)  # programs run under uids of their own
+            self.mail.env = {"LD_PRELOAD": FAIL_MALLOC,
+                             "FAIL_MALLOC": f"{fail_malloc_in}:{self.counter}"}
+        self.ledger = Ledger()
+        self.run = scenarios.Run(self.mail, self.ledger, seed)
+        self.random = self.run.random
+        self.inspector = Inspector(replay.INSPECT, (scenarios.PASSWORD, scenarios.OTHER))
+        self.failures = []
+        self.states = set()
+        self.hit = set()
+
+    def __enter__(self):
+        self.mail.__enter__()
+        for address in (scenarios.ALICE, scenarios.BOB):
+            row = self.mail.ctl("account", "show", address)[0]
+            self.ledger.numbers[address] = int(row.get("number") or row.get("account"))
+            Imap(self.mail.ports["imap-open"], address, scenarios.PASSWORD).close()
+            self.ledger.write(("mailboxes", self.ledger.numbers[address]),
+                              frozenset(scenarios.STANDARD), BEFORE, None)
+            self.ledger.write(("password", address), scenarios.PASSWORD, BEFORE, None)
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.inspector.close()
+        self.mail.__exit__(kind, value, trace)
+
+    def set_counter(self, value):
+        with open(self.counter, "wb") as file:
+            file.write(struct.pack("=Q", value))
+
+    def allocations_left(self):
+        with open(self.counter, "rb") as file:
+            return struct.unpack("=Q", file.read())[0]
+
+    # --- hurting --------------------------------------------------------------------------------
+    def attach(self, program, call, what, when):
+        """strace with an injection; returns its process."""
+        pid = self.mail.wait_for(lambda: self.mail.pids().get(program))
+        self.injections = f"{self.mail.folder}/injected"
+        tracer = subprocess.Popen(
+            ["strace", "-f", "-qq", "-o", self.injections, "-e", f"trace={call}",
+             "-e", f"inject={call}:{what}:when={when}", "-p", str(pid)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+        def is_attached():
+            try:
+                with open(f"/proc/{pid}/status", encoding="ascii") as status:
+                    return "TracerPid:\t0\n" not in status.read()
+            except (FileNotFoundError, ProcessLookupError):
+                return True  # killed already
+
+        self.mail.wait_for(is_attached)
+        return pid, tracer
+
+    def detach(self, tracer):
+        """True if anything was injected."""
+        # Its end lets go of all threads; asking it to let go may wait for one that has died.
+        if tracer.poll() is None:
+            tracer.kill()
+        tracer.wait(30)
+        tracer.stderr.close()
+        with open(self.injections, encoding="ascii", errors="replace") as log:
+            return "INJECTED" in log.read()
+
+    def step(self, name):
+        """What clients do; they may be cut off. Replies that blame the client are failures."""
+        try:
+            scenarios.SCENARIOS[name](self.run)
+            return True
+        except (Gone, ConnectionError, TimeoutError, OSError):
+            return False
+        except AdminRefused:
+            return False
+        except Refused as refused:
+            answer = refused.args[0]
+            if re.match(rb"5\d\d", answer) and not answer.startswith((b"530", b"535")):
+                self.failures.append((name, f"a fault of ours became {answer!r}"))
+            return False
+
+    # --- afterwards -----------------------------------------------------------------------------
+    def is_serving(self):
+        """All listeners answer, and logins work."""
+        try:
+            Smtp(self.mail.ports["smtp"]).close()
+            for kind, listener in ((Imap, "imap-open"), (Pop3, "pop3-open")):
+                kind(self.mail.ports[listener], scenarios.ALICE, scenarios.PASSWORD).close()
+            return True
+        except (Gone, Refused, OSError):
+            return False
+
+    def heal(self):
+        """Waits until everything works again, and gives bob the password that steps use."""
+        self.mail.wait_for(self.is_serving)
+
+        def reset():
+            try:
+                admin = Admin(f"{self.mail.folder}/run/authd/admin.sock")
+                begun, acked = admin.verb("account", "password", scenarios.BOB,
+                                          secret=scenarios.PASSWORD)
+            except (OSError, AdminRefused):
+                return False
+            self.ledger.write(("password", scenarios.BOB), scenarios.PASSWORD, begun, acked)
+            admin.close()
+            return True
+
+        if len(self.ledger.may_be(("password", scenarios.BOB))) > 1 or \
+                self.ledger.may_be(("password", scenarios.BOB)) != [scenarios.PASSWORD]:
+            self.mail.wait_for(reset)
+
+    def digest(self, folder):
+        total = hashlib.blake2b(digest_size=16)
+        for path, _, names in sorted(os.walk(folder)):
+            for name in sorted(names):
+                if name != "lock.mdb":
+                    with open(os.path.join(path, name), "rb") as file:
+                        total.update(os.path.join(path, name)[len(folder):].encode() + b"\0"
+                                     + file.read())
+        return total.digest()
+
+    def look(self, label, is_settled=False):
+        """Judges the disk while nothing runs."""
+        work = tempfile.mkdtemp(prefix="mailstead-live-", dir="/dev/shm")
+        copy = os.path.join(work, "state")
+        shutil.copytree(self.mail.state, copy, ignore=shutil.ignore_patterns("lock.mdb"))
+        self.states.add(self.digest(copy))
+        found = self.inspector.look(copy)
+        settings = b""
+        if os.path.exists(f"{copy}/conf/settings.conf"):
+            with open(f"{copy}/conf/settings.conf", "rb") as file:
+                settings = file.read()
+        wrong = judge(found, self.ledger, Timeline(self.ledger, Now()), 1,
+                      replay.settings_of(settings))
+        if is_settled and not isinstance(found, str):
+            waiting = [row for row in found["queue"] if not row["is_remote"]]
+            if waiting:
+                wrong.append(f"still in the queue: {waiting[:3]}")
+        if wrong:
+            self.failures.append((label, wrong[:5]))
+        shutil.rmtree(work, ignore_errors=True)
+
+    def settle(self):
+        """A clean start: everything that waits is delivered."""
+        if self.mail.process is None:
+            self.mail.start()
+        self.heal()
+
+        def is_empty():
+            done = self.mail.run_ctl("queue", "list")
+            return done.returncode == 0 and b"example.test" not in re.sub(
+                rb'"(sender|from)": "[^"]*"', b"", done.stdout)
+
+        self.mail.wait_for(is_empty)
+        self.mail.stop()
+        self.look("settled", is_settled=True)
+        self.mail.start()
+
+
+def kills(live, count):
+    """Kills: a program at a call; every second time everything else with it."""
+    done = 0
+    names = list(scenarios.SCENARIOS)
+    for turn in range(count * 4):
+        if done >= count:
+            break
+        live.heal()
+        name = live.random.choice(names)
+        program = live.random.choice(WHO.get(name, ("imapd-worker",)))
+        call, when = live.random.choice(KILL_CALLS), live.random.randint(1, 6)
+        pid, tracer = live.attach(program, call, "signal=KILL", when)
+        live.step(name)
+        was_killed = live.mail.pids().get(program) != pid
+        live.detach(tracer)
+        if not was_killed:
+            continue
+        done += 1
+        if turn % 2:
+            live.mail.kill_all()
+            live.look(f"{program} killed at {call} {when} in {name}")
+            live.mail.start()
+    live.settle()
+    return done
+
+
+def faults(live, count):
+    """System calls that fail once, or from then on for a while."""
+    done = 0
+    names = [name for name in scenarios.SCENARIOS if name != "refused_append"]
+    for _ in range(count * 4):
+        if done >= count:
+            break
+        live.heal()
+        name = live.random.choice(names)
+        call, error = live.random.choice(FAULTS)
+        program = live.random.choice(WHO.get(name, ("imapd-worker",)))
+        first = live.random.randint(1, 6)
+        when = live.random.choice((f"{first}", f"{first}", f"{first}..{first + 3}"))
+        _, tracer = live.attach(program, call, f"error={error}", when)
+        before = len(live.failures)
+        live.step(name)
+        if not live.detach(tracer):
+            continue
+        done += 1
+        live.hit.add((program, call, error))
+        if len(live.failures) > before:
+            live.failures[-1] += (program, call, error, when)
+        live.mail.stop()
+        live.look(f"{program} {call} {error} {when} in {name}")
+        live.mail.start()
+    live.settle()
+    return done
+
+
+def allocations(live, program, count):
+    """Each of the first allocations of a step fails once."""
+    done = 0
+    names = [name for name in scenarios.SCENARIOS
+             if program in WHO.get(name, ("imapd-worker",)) and name != "refused_append"]
+    for turn in range(1, count + 1):
+        live.heal()
+        name = names[turn % len(names)]
+        nth = live.random.randint(1, 30 * turn)
+        with open(live.counter, "r+b") as file:  # in place: it is mapped
+            file.write(struct.pack("=Q", nth))
+        live.step(name)
+        done += live.allocations_left() == 0
+        with open(live.counter, "r+b") as file:
+            file.write(struct.pack("=Q", 0))
+        live.mail.stop()
+        live.look(f"{program} allocation {nth} fails in {name}")
+        live.mail.start()
+    live.settle()
+    return done
