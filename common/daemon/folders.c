@@ -145,13 +145,26 @@ static int make_all(const struct config *cfg, const struct identities *ids, path
 	return 0;
 }
 
+/* The names in a folder are durable: a power cut must not take a database away with its folder. */
+static int flush_names(const char *path, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int result = fd < 0 || fsync(fd) < 0 ? err_errno(err, errno, "flushing %s", path) : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
 int folders_make(const struct config *cfg, const struct identities *ids, struct err *err)
 {
 	mode_t mode = ids->are_separate ? 0711 : 0750;
 
 	if (make_folder(config_str(cfg, SET_PATHS_STATE), geteuid(), getegid(), mode, err) < 0 ||
 	    make_folder(config_str(cfg, SET_PATHS_RUN), geteuid(), getegid(), mode, err) < 0 ||
-	    make_all(cfg, ids, config_state_path, state_folders, ARRAY_LEN(state_folders), err) < 0)
+	    make_all(cfg, ids, config_state_path, state_folders, ARRAY_LEN(state_folders), err) <
+		0 ||
+	    flush_names(config_str(cfg, SET_PATHS_STATE), err) < 0)
 		return -1;
 	return make_all(cfg, ids, config_run_path, run_folders, ARRAY_LEN(run_folders), err);
 }
@@ -168,8 +181,9 @@ int folders_make_state(const struct config *cfg, const char *name, struct err *e
 		if (mkdir(path, 0700) < 0)
 			return errno == EEXIST ? 0 : err_errno(err, errno, "%s", path);
 		/* By path: the umask must not take away what others need. */
-		return chmod(path, state_folders[i].mode) == 0 ? 0
-							       : err_errno(err, errno, "%s", path);
+		if (chmod(path, state_folders[i].mode) < 0)
+			return err_errno(err, errno, "%s", path);
+		return flush_names(config_str(cfg, SET_PATHS_STATE), err);
 	}
 	fatal("no state folder %s", name);
 }

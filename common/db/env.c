@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -157,6 +158,55 @@ static int env_flush_files(const struct db_env *env, struct err *err)
 	return rc;
 }
 
+/* LMDB writes the first pages of a new file. The file lies under another name meanwhile. */
+static int env_make_file(const char *path, mode_t mode, struct err *err)
+{
+	MDB_env *mdb;
+	mdb_filehandle_t fd;
+	mode_t mask = umask(007);
+	int rc = mdb_env_create(&mdb);
+
+	if (rc == 0) {
+		rc = mdb_env_open(mdb, path, MDB_NOTLS | MDB_NOSUBDIR, mode);
+		if (rc == 0 && (mdb_env_get_fd(mdb, &fd) != 0 || (RULE_FLUSH && fsync(fd) < 0)))
+			rc = errno;
+		mdb_env_close(mdb);
+	}
+	umask(mask);
+	return rc == 0 ? 0 : db_err_rc(err, rc, path);
+}
+
+/*
+ * A new data.mdb appears under its name when it is whole and durable: else a crash in its first
+ * moments would leave a piece of one, which counts as damage for ever. The folder's lock keeps
+ * others from making one at the same time.
+ */
+static int env_create(const struct db_env *env, struct err *err)
+{
+	static const char *const names[] = {"data.new", "data.new-lock"};
+	char path[PATH_MAX];
+	struct stat st;
+	int rc = 0;
+
+	if (fstatat(env->dir_fd, "data.mdb", &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
+		return 0;
+	if (flock(env->dir_fd, LOCK_EX) < 0)
+		return err_errno(err, errno, "locking %s", env->dir);
+	if (fstatat(env->dir_fd, "data.mdb", &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size == 0) {
+		for (size_t i = 0; i < ARRAY_LEN(names); i++)
+			(void)unlinkat(env->dir_fd, names[i], 0); /* of one that was cut off */
+		if (snprintf(path, sizeof(path), "%s/data.new", env->dir) >= (int)sizeof(path))
+			rc = err_set(err, ERR_INVALID, "%s/data.new: path too long", env->dir);
+		else
+			rc = env_make_file(path, env->mode, err);
+		if (rc == 0 && renameat(env->dir_fd, names[0], env->dir_fd, "data.mdb") < 0)
+			rc = err_errno(err, errno, "naming %s/data.mdb", env->dir);
+		(void)unlinkat(env->dir_fd, names[1], 0);
+	}
+	(void)flock(env->dir_fd, LOCK_UN);
+	return rc;
+}
+
 static int env_open_dbi(struct db_env *env, struct err *err)
 {
 	MDB_txn *mdb;
@@ -243,7 +293,7 @@ int db_env_open(const struct db_options *opt, struct db_env **out, struct err *e
 		    "%s: root may not create a database, its service's user must", opt->dir);
 		goto fail;
 	}
-	if (env_open_dir(env, err) < 0 || env_register(env, err) < 0)
+	if (env_open_dir(env, err) < 0 || env_register(env, err) < 0 || env_create(env, err) < 0)
 		goto fail;
 	if (db_file_check(path, &head, err) < 0 || env_open_mdb(env, opt, &head, err) < 0)
 		goto fail;

@@ -38,6 +38,11 @@ class Ledger:
             values.append(write.value)
         return values
 
+    def collapse(self):
+        """Everything that was acknowledged was there before what comes now."""
+        for register in self.registers:
+            self.registers[register] = [Write(self.value(register), BEFORE, None)]
+
 
 class Now:
     """The clock of somebody who looks afterwards: everything has begun, what was answered was."""

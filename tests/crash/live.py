@@ -4,6 +4,7 @@ program, and at some call of some kind kills it or lets the call fail. Afterward
 was acknowledged must be there, once; no fault of ours may have become a 5xx; and everything must
 work again.
 """
+import glob
 import hashlib
 import os
 import re
@@ -16,13 +17,14 @@ import replay
 import scenarios
 from ipc import Refused as AdminRefused
 from judge import Inspector, judge
-from ledger import BEFORE, Ledger, Now, Timeline
+from ledger import Ledger, Now, Timeline
 from wire import Admin, Gone, Imap, Pop3, Refused, Smtp
 
 FAIL_MALLOC = os.path.join(replay.appliance.BUILD, "tests", "failmalloc.so")
 SMTP = ("smtpd-receive", "smtpd-local", "authd")
-WHO = {"smtp_in": SMTP, "smtp_crowd": SMTP, "submission": SMTP, "administration": ("authd",),
+WHO = {"certificate": ("keyd", "authd"), "undelete": ("authd", "imapd-worker"), "smtp_in": SMTP, "smtp_crowd": SMTP, "submission": SMTP, "administration": ("authd",),
        "pop3_quit": (*SMTP, "pop3d-worker", "imapd-worker")}  # else: imapd-worker
+ALLOCATORS = ("smtpd-receive", "smtpd-local", "imapd-worker", "pop3d-worker", "authd")
 # What each does on its way to an acknowledgement.
 KILL_CALLS = ("pwrite64", "writev", "fdatasync", "fdatasync", "fsync", "renameat", "sendmsg",
               "openat", "write", "recvfrom", "epoll_wait", "futex", "read")
@@ -57,13 +59,7 @@ class Live:
 
     def __enter__(self):
         self.mail.__enter__()
-        for address in (scenarios.ALICE, scenarios.BOB):
-            row = self.mail.ctl("account", "show", address)[0]
-            self.ledger.numbers[address] = int(row.get("number") or row.get("account"))
-            Imap(self.mail.ports["imap-open"], address, scenarios.PASSWORD).close()
-            self.ledger.write(("mailboxes", self.ledger.numbers[address]),
-                              frozenset(scenarios.STANDARD), BEFORE, None)
-            self.ledger.write(("password", address), scenarios.PASSWORD, BEFORE, None)
+        replay.begin(self.run)
         return self
 
     def __exit__(self, kind, value, trace):
@@ -170,12 +166,13 @@ class Live:
         shutil.copytree(self.mail.state, copy, ignore=shutil.ignore_patterns("lock.mdb"))
         self.states.add(self.digest(copy))
         found = self.inspector.look(copy)
-        settings = b""
-        if os.path.exists(f"{copy}/conf/settings.conf"):
-            with open(f"{copy}/conf/settings.conf", "rb") as file:
-                settings = file.read()
+        files = {}
+        for path in glob.glob(f"{copy}/conf/settings.conf") + glob.glob(f"{copy}/keys/*/*"):
+            with open(path, "rb") as file:
+                files[path[len(copy):]] = ("", file.read())
+        settings = replay.settings_of(files.get("/conf/settings.conf", ("", b""))[1])
         wrong = judge(found, self.ledger, Timeline(self.ledger, Now()), 1,
-                      replay.settings_of(settings))
+                      {**settings, **replay.certificates_of(files)})
         if is_settled and not isinstance(found, str):
             waiting = [row for row in found["queue"] if not row["is_remote"]]
             if waiting:

@@ -4,6 +4,7 @@ import os
 import random
 import re
 import shutil
+import subprocess
 import tempfile
 
 import appliance
@@ -51,34 +52,63 @@ class Recording:
         self.events, self.ledger = events, ledger
 
 
-def record(name, steps, seed, settings=None, programs=None, folder=None):
+def begin(run):
+    """What every ledger starts with: two accounts that have been used."""
+    for address in (scenarios.ALICE, scenarios.BOB):
+        run.learn(address)
+        scenarios.Imap(run.port("imap-open"), address, scenarios.PASSWORD).close()
+        run.ledger.write(("mailboxes", run.number(address)), frozenset(scenarios.STANDARD),
+                         BEFORE, None)
+        run.ledger.write(("password", address), scenarios.PASSWORD, BEFORE, None)
+    run.ledger.write(("cert", "default"), (1, 0, 0), BEFORE, None)
+
+
+def record(name, steps, seed, programs=None, folder=None):
     """Runs steps (functions of scenarios) under strace."""
     folder = folder or tempfile.mkdtemp(prefix="mailstead-crash-")
-    ledger = Ledger()
-    mail = Recorded(programs=programs, settings={**SETTINGS, **(settings or {})},
-                    listeners=LISTENERS)
+    base = os.path.join(folder, name)
+    log = os.path.join(folder, f"{name}.strace")
+    is_first = name == "install"
+    mail = Recorded(programs=programs, settings=SETTINGS, listeners=LISTENERS,
+                    accounts=() if is_first else ("alice", "bob"))
+    run = scenarios.Run(mail, Ledger(), seed)
+    if is_first:
+        os.makedirs(mail.state, exist_ok=True)
+        shutil.copytree(mail.state, base)
+        mail.trace_log = log
     with mail:
-        for address in (scenarios.ALICE, scenarios.BOB):
-            with_account = mail.ctl("account", "show", address)
-            ledger.numbers[address] = int(with_account[0].get("number")
-                                          or with_account[0].get("account"))
-            scenarios.Imap(mail.ports["imap-open"], address, scenarios.PASSWORD).command("LIST \"\" *")
-            ledger.write(("mailboxes", ledger.numbers[address]), frozenset(scenarios.STANDARD),
-                         BEFORE, None)
-            ledger.write(("password", address), scenarios.PASSWORD, BEFORE, None)
-        mail.stop()
-        base = os.path.join(folder, name)
-        shutil.copytree(mail.state, base, symlinks=True)
-        mail.trace_log = os.path.join(folder, f"{name}.strace")
-        mail.start()
-        run = scenarios.Run(mail, ledger, seed)
-        for step in steps:
-            step(run)
-        mail.stop()
-        events, _ = trace.read(mail.trace_log, mail.state)
-        os.unlink(mail.trace_log)
+        if not is_first:
+            begin(run)
+        if name == "compact":
+            events = record_compact(run, base, log)
+        else:
+            if not is_first:
+                mail.stop()
+                shutil.copytree(mail.state, base, symlinks=True)
+                mail.trace_log = log
+                mail.start()
+            for step in steps:
+                step(run)
+            mail.stop()
+            events, _ = trace.read(log, mail.state)
+        os.unlink(log)
         mail.trace_log = None
-    return Recording(name, base, mail.state, events, ledger)
+    return Recording(name, base, mail.state, events, run.ledger)
+
+
+def record_compact(run, base, log):
+    """Databases rewritten while nothing runs."""
+    mail = run.appliance
+    for name in ("smtp_in", "imap_expunge", "submission"):
+        scenarios.SCENARIOS[name](run)
+    mail.stop()
+    shutil.copytree(mail.state, base, symlinks=True)
+    done = subprocess.run([*trace.command(log), f"{appliance.BIN}/mailsteadctl", "-c", mail.conf,
+                           "compact"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env={**os.environ, "MAILSTEAD_ALLOW_ROOT": "1"}, check=False)
+    assert done.returncode == 0, done.stdout
+    run.ledger.collapse()
+    return trace.read(log, mail.state)[0]
 
 
 # --- the replay -----------------------------------------------------------------------------------
@@ -110,6 +140,25 @@ def settings_of(text):
             continue
         match = re.fullmatch(r'([a-z0-9_.-]+) = "(.*)"', line)
         seen[("setting", match[1] if match else line)] = match[2] if match else "damaged"
+    return seen
+
+
+def certificates_of(files):
+    """Registers of the certificates: the numbers that each index names; all must be whole."""
+    seen = {}
+    for path, (_, data) in files.items():
+        match = re.fullmatch(r"/keys/([a-z0-9-]+)/index", path)
+        if not match:
+            continue
+        slots = {words[0]: int(words[1]) for line in data.decode(errors="replace").split("\n")[1:]
+                 if len(words := line.split()) == 3}
+        for number in slots.values():
+            bundle = files.get(f"/keys/{match[1]}/{number}.pem", ("", b""))[1]
+            if not bundle.endswith(b"-----END CERTIFICATE-----\n"):
+                slots = {"current": f"{number}.pem is not whole"}
+                break
+        seen[("cert", match[1])] = tuple(slots.get(slot, 0)
+                                         for slot in ("current", "previous", "candidate"))
     return seen
 
 
@@ -157,8 +206,9 @@ def replay(recording, rng, share, shard=(0, 1), extra=0, most=None, stop_at=None
             result.states.add(key[0])
             result.judged += 1
             folder.show(state)
+            settings = settings_of(state.files.get("/conf/settings.conf", ("", b""))[1])
             wrong = judge(inspector.look(folder.path), recording.ledger, timeline, place,
-                          settings_of(state.files.get("/conf/settings.conf", ("", b""))[1]))
+                          {**settings, **certificates_of(state.files)})
             if wrong:
                 result.failures.append((recording.name, place, wrong[:5]))
 
@@ -189,7 +239,7 @@ def replay(recording, rng, share, shard=(0, 1), extra=0, most=None, stop_at=None
             op = issued.pop(id(event))
             is_new = (op is not None and d.flush_op(op)) or is_new
     else:
-        look(moments(recording.events)[-1][0] + 1)
+        look(moments(recording.events)[-1][0] + 1_000_000)
     inspector.close()
     shutil.rmtree(work, ignore_errors=True)
     return result

@@ -20,6 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "support")]
 
 import appliance  # noqa: E402
+import live  # noqa: E402
 import replay  # noqa: E402
 import scenarios  # noqa: E402
 
@@ -35,13 +36,42 @@ def one(task):
     begun = time.monotonic()
     folder = tempfile.mkdtemp(prefix="mailstead-crash-")
     try:
-        recording = replay.record(name, [scenarios.SCENARIOS[name]] * repeat, seed,
-                                  programs=programs, folder=folder)
+        steps = [scenarios.SCENARIOS[name]] * repeat if name in scenarios.SCENARIOS \
+            else [scenarios.SPECIAL[name]]
+        recording = replay.record(name, steps, seed, programs=programs, folder=folder)
         result = replay.replay(recording, random.Random(f"{seed}/{name}"), share, extra=extra,
                                stop_at=stop_at)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return name, result, time.monotonic() - begun
+
+
+def hurt(task):
+    """Kills, failing calls or failing allocations in a running appliance: a row."""
+    what, seed, count = task
+    begun = time.monotonic()
+    result = replay.Result()
+    program = what.split()[1] if " " in what else None
+    with live.Live(seed, fail_malloc_in=program) as appliance_hurt:
+        if program:
+            result.points = live.allocations(appliance_hurt, program, count)
+        else:
+            result.points = getattr(live, what)(appliance_hurt, count)
+        result.states = appliance_hurt.states
+        result.failures = [(what, seed, *failure) for failure in appliance_hurt.failures]
+    return what, result, time.monotonic() - begun
+
+
+def run_hurts(pool, seed, full):
+    table = Table()
+    programs = live.ALLOCATORS if full else [live.ALLOCATORS[seed % len(live.ALLOCATORS)]]
+    tasks = [("kills", seed + i, 40 if full else 8) for i in range(10 if full else 1)]
+    tasks += [("faults", seed + i, 40 if full else 8) for i in range(15 if full else 1)]
+    tasks += [(f"allocations {program}", seed + i, 40 if full else 5)
+              for program in programs for i in range(5 if full else 1)]
+    for row in pool.imap_unordered(hurt, tasks):
+        table.add(*row)
+    return table
 
 
 class Table:
@@ -65,10 +95,16 @@ class Table:
     def show(self):
         print(f"{'scenario':16}{'crash points':>13}{'kill states':>13}{'replay states':>15}"
               f"{'failures':>10}{'seconds':>9}")
-        for name, (result, seconds) in self.rows.items():
+        for name, (result, seconds) in sorted(self.rows.items()):
             print(f"{name:16}{result.points:13}{len(result.kill_states):13}"
                   f"{len(result.states):15}{len(result.failures):10}{seconds:9.1f}")
         print(f"{'all':16}{'':13}{self.kills():13}{self.states():15}{len(self.failures()):10}")
+
+    def show_hurts(self):
+        print(f"{'in a running appliance':32}{'hit':>8}{'states':>8}{'failures':>10}{'seconds':>9}")
+        for name, (result, seconds) in sorted(self.rows.items()):
+            print(f"{name:32}{result.points:8}{len(result.states):8}{len(result.failures):10}"
+                  f"{seconds:9.1f}")
 
 
 def run_replays(pool, names, seed, full):
@@ -107,20 +143,25 @@ def main():
     options = argparse.ArgumentParser()
     options.add_argument("--full", action="store_true")
     options.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000)
-    options.add_argument("--only", choices=sorted(scenarios.SCENARIOS))
+    everything = [*scenarios.SCENARIOS, *scenarios.SPECIAL]
+    options.add_argument("--only", choices=sorted(everything))
     options = options.parse_args()
-    names = [options.only] if options.only else list(scenarios.SCENARIOS)
+    names = [options.only] if options.only else everything
     print(f"seed {options.seed}", flush=True)
     with multiprocessing.Pool(2) as pool:
         table = run_replays(pool, names, options.seed, options.full)
         missed = run_mutants(pool, options.seed) if not options.only else []
+        hurts = run_hurts(pool, options.seed, options.full) if not options.only else Table()
     table.show()
-    for failure in table.failures()[:20]:
+    hurts.show_hurts()
+    failures = table.failures() + hurts.failures()
+    for failure in failures[:20]:
         print("FAILED", failure)
     if missed:
         print(f"VOID: not caught: {', '.join(missed)}")
-    bad = len(table.failures()) + len(missed)
-    print(f"{table.states() + len(MUTANTS) - bad} passed, {bad} failed")
+    bad = len(failures) + len(missed)
+    good = table.states() + sum(row[0].points for row in hurts.rows.values()) + len(MUTANTS)
+    print(f"{good - len(missed)} passed, {bad} failed")
     return 1 if bad else 0
 
 

@@ -77,6 +77,25 @@ class Run:
                 self.ledger.write(register, value, begun, acked)
         return token
 
+    # --- administration -------------------------------------------------------------------------
+    def admin(self):
+        return Admin(f"{self.appliance.folder}/run/authd/admin.sock")
+
+    def ask(self, admin, words, writes, secret=""):
+        begun = admin.mark()
+        acked = None
+        try:
+            admin.verb(*words, secret=secret)
+            acked = admin.mark()
+        finally:
+            for register, value in writes:
+                self.ledger.write(register, value, begun, acked)
+
+    def learn(self, address):
+        """An account's number."""
+        row = self.appliance.ctl("account", "show", address)[0]
+        self.ledger.numbers[address] = int(row.get("number") or row.get("account"))
+
     # --- IMAP -----------------------------------------------------------------------------------
     def imap(self, address=ALICE):
         return Imap(self.port("imap-open"), address, PASSWORD)
@@ -278,6 +297,43 @@ def imap_mailboxes(run):
     session.close()
 
 
+def undelete(run):
+    """Expunged messages come back, and a deleted mailbox with what was in it."""
+    number = run.number(ALICE)
+    session, admin = run.imap(), run.admin()
+    box, gone = run.new_mailbox(session), run.new_mailbox(session)
+    token, uid = run.append(session, box)
+    other, _ = run.append(session, gone, size=LARGE)
+    session.command(f"SELECT {box}")
+    run.attempt(session, f"UID STORE {uid} +FLAGS.SILENT (\\Deleted)",
+                [(("flags", number, box, token), frozenset({"\\Deleted"}))])
+    run.attempt(session, f"UID EXPUNGE {uid}", [(("place", number, token), ())])
+    # At the end of its mailbox, with another UID.
+    back = [(("place", number, token), (box,)), (("uid", number, box, token), uid + 1),
+            (("flags", number, box, token), frozenset())]
+    run.ask(admin, ("undelete", "mailbox", ALICE, box), back)
+    register = ("mailboxes", number)
+    names = run.ledger.value(register)
+    run.attempt(session, f"DELETE {gone}",
+                [(register, names - {gone}), (("place", number, other), ())])
+    run.ask(admin, ("undelete", "mailbox", ALICE, gone),
+            [(register, names), (("place", number, other), (gone,))])
+    session.close()
+    admin.close()
+
+
+def certificate(run):
+    """A new one, taken into use, and the step back."""
+    register = ("cert", "default")
+    now = run.ledger.value(register)
+    fresh = max(now) + 1
+    admin = run.admin()
+    run.ask(admin, ("cert", "new", "default"), [(register, (now[0], now[1], fresh))])
+    run.ask(admin, ("cert", "install", "default"), [(register, (fresh, now[0], 0))])
+    run.ask(admin, ("cert", "rollback", "default"), [(register, (now[0], fresh, 0))])
+    admin.close()
+
+
 def refused_append(run):
     """Three messages in one APPEND, the last with more keywords than a mailbox has room for: all or
     none of them, whatever other operations of the same batch do."""
@@ -313,33 +369,39 @@ def refused_append(run):
 
 def administration(run):
     """Password, account, alias, setting."""
-    admin = Admin(f"{run.appliance.folder}/run/authd/admin.sock")
+    admin = run.admin()
     for secret in (OTHER, PASSWORD):
-        begun = admin.mark()
-        acked = None
-        try:
-            admin.verb("account", "password", BOB, secret=secret)
-            acked = admin.mark()
-        finally:
-            run.ledger.write(("password", BOB), secret, begun, acked)
+        run.ask(admin, ("account", "password", BOB), [(("password", BOB), secret)], secret)
     team, carol = (f"{name}{run.unique()}@example.test" for name in ("team", "carol"))
     steps = ((("alias", "add", team, ALICE, BOB), ("alias", team), True),
              (("account", "add", carol), ("account", carol), True),
              (("set", "smtp.recipients_max", "150"), ("setting", "smtp.recipients_max"), "150"),
              (("set", "smtp.recipients_max", "250"), ("setting", "smtp.recipients_max"), "250"),
              (("alias", "remove", team), ("alias", team), False),
-             (("unset", "smtp.recipients_max"), ("setting", "smtp.recipients_max"), None))
+             (("unset", "smtp.recipients_max"), ("setting", "smtp.recipients_max"), None),
+             (("account", "remove", carol), ("account", carol), False))
     for words, register, value in steps:
-        begun = admin.mark()
-        acked = None
-        try:
-            admin.verb(*words, secret=PASSWORD if words[:2] == ("account", "add") else "")
-            acked = admin.mark()
-        finally:
-            run.ledger.write(register, value, begun, acked)
+        run.ask(admin, words, [(register, value)],
+                PASSWORD if words[:2] == ("account", "add") else "")
     admin.close()
+
+
+def install(run):
+    """The very first start: the first account, and its first mail."""
+    admin = run.admin()
+    admin.verb("domain", "add", "example.test")
+    for address in (ALICE, BOB):
+        run.ask(admin, ("account", "add", address), [(("account", address), True)], PASSWORD)
+        run.learn(address)
+    admin.close()
+    smtp_in(run)
+    session = run.imap()
+    run.append(session, "INBOX", ("\\Seen",), LARGE)
+    session.close()
 
 
 SCENARIOS = {f.__name__: f for f in (smtp_in, smtp_crowd, submission, imap_append, imap_flags,
                                      imap_copy_move, imap_expunge, pop3_quit, imap_mailboxes,
-                                     refused_append, administration)}
+                                     undelete, refused_append, administration, certificate)}
+# These need a beginning of their own.
+SPECIAL = {"install": install, "compact": None}

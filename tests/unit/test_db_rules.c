@@ -87,11 +87,34 @@ START_TEST(new_files_are_flushed_before_use)
 
 	flush_count = 0;
 	env = fixture_open(1 << 20, 1 << 20);
-	ck_assert_uint_eq(flush_count, 3);
+	ck_assert_uint_eq(flush_count, 4);
+	/* Before it gets its name, and behind it. */
 	ck_assert(is_flushed(0, fixture_path("env/data.mdb")));
-	ck_assert(is_flushed(1, fixture_path("env")));
-	ck_assert(is_flushed(2, fixture_path("")));
+	ck_assert(is_flushed(1, fixture_path("env/data.mdb")));
+	ck_assert(is_flushed(2, fixture_path("env")));
+	ck_assert(is_flushed(3, fixture_path("")));
+	ck_assert_int_ne(access(fixture_path("env/data.new"), F_OK), 0);
+	ck_assert_int_ne(access(fixture_path("env/data.new-lock"), F_OK), 0);
 	db_env_close(env);
+}
+END_TEST
+
+/* What a crash in the first moments of a database has left. */
+START_TEST(a_beginning_that_was_cut_off_is_begun_again)
+{
+	static const char *const names[] = {"env/data.new", "env/data.new-lock", "env/data.mdb"};
+
+	ck_assert_int_eq(mkdir(fixture_path("env"), 0700), 0);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		FILE *out = fopen(fixture_path(names[i]), "w");
+
+		ck_assert_ptr_nonnull(out);
+		if (i == 0)
+			fputs("half a page", out);
+		fclose(out);
+	}
+	db_env_close(fixture_open(1 << 20, 1 << 20));
+	ck_assert_int_ne(access(fixture_path("env/data.new"), F_OK), 0);
 }
 END_TEST
 
@@ -747,6 +770,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, fixture_setup, fixture_teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, new_files_are_flushed_before_use);
+	tcase_add_test(tc, a_beginning_that_was_cut_off_is_begun_again);
 	tcase_add_test(tc, mode_whatever_the_umask);
 	tcase_add_test(tc, a_second_open_is_refused_and_drops_no_lock);
 	tcase_add_test(tc, stale_readers_are_cleared);
