@@ -225,7 +225,9 @@ static const char *daemon_of(const struct call *call)
 		return "keyd";
 	if (span_eq(word, SPAN("record")))
 		return "smtpd-receive";
-	return span_eq(word, SPAN("queue")) ? "smtpd-local" : "imapd-worker";
+	if (span_eq(word, SPAN("queue")) || span_eq(word, SPAN("trace")))
+		return "smtpd-local";
+	return "imapd-worker";
 }
 
 static void forward_one(struct call *call)

@@ -38,6 +38,8 @@ static const char usage_text[] =
     "  cert import|answer ID [--file FILE]... [--password-stdin] [--install]\n"
     "  cert install ID                    cert export-chain ID\n"
     "  queue list                         queue show|retry|delete ID\n"
+    "  trace FROM|TO|ID|CLIENT|last [COUNT]\n"
+    "                                     what became of messages\n"
     "  record CLIENT-ADDRESS              log its next SMTP session line by line\n"
     "  undelete list ADDRESS [MAILBOX]    undelete message ADDRESS MAILBOX UID\n"
     "  undelete mailbox ADDRESS MAILBOX   undelete since ADDRESS TIME\n"
@@ -175,7 +177,8 @@ static int print_result(
 		return 0;
 	}
 	/* A list stays a list when it is empty. */
-	if (r->count > 0 || word_is(o, o->count - 1, "list") || word_is(o, 1, "list")) {
+	if (r->count > 0 || word_is(o, o->count - 1, "list") || word_is(o, 1, "list") ||
+	    word_is(o, 0, "trace")) {
 		print_json(r);
 		return 0;
 	}

@@ -150,6 +150,28 @@ static int retry_one(struct change *c, struct db_txn *txn, uint32_t n, struct er
 	return result;
 }
 
+/* What is taken out leaves a word about it. */
+static int trace_removed(struct change *c, struct db_txn *txn, struct err *err)
+{
+	struct trace_limits limits = trace_limits_of(c->local->role->cfg);
+	struct trace_record r = {.time = clock_now(), .event = TRACE_REMOVED, .qid = c->qid};
+	struct queue_entry e;
+	struct strbuf text;
+	int result;
+
+	if (queue_entry_get(txn, c->qid, &e, err) < 0)
+		return -1;
+	strbuf_init(&text, 4096);
+	strbuf_add(&text, e.session);
+	strbuf_add(&text, e.sender);
+	r.size = e.blob.size;
+	r.session = span_sub(strbuf_span(&text), 0, e.session.n);
+	r.from = span_from(strbuf_span(&text), e.session.n);
+	result = trace_add(txn, &limits, &r, err);
+	strbuf_clear(&text);
+	return result;
+}
+
 static int change_run(struct db_op *op, struct db_txn *txn, struct err *err)
 {
 	struct change *c = container_of(op, struct change, op);
@@ -159,6 +181,8 @@ static int change_run(struct db_op *op, struct db_txn *txn, struct err *err)
 		return -1;
 	if (c->count == 0)
 		return err_set(err, ERR_NOT_FOUND, "no such message in the queue");
+	if (c->is_delete && trace_removed(c, txn, err) < 0)
+		return -1;
 	for (size_t i = 0; i < c->count; i++) {
 		int result = c->is_delete
 				 ? queue_rcpt_remove(txn, c->qid, c->numbers[i], &c->file, err)
@@ -231,7 +255,9 @@ void local_admin(struct role *r, const struct ipc_admin *cmd, const struct admin
 	struct span verb = cmd->count > 1 ? cmd->words[1] : span_make("", 0);
 	uint64_t qid = 0;
 
-	if (!span_eq(cmd->words[0], SPAN("queue")))
+	if (span_eq(cmd->words[0], SPAN("trace")))
+		trace_admin(l, cmd, rq);
+	else if (!span_eq(cmd->words[0], SPAN("queue")))
 		admin_end(rq, ERR_UNSUPPORTED, "smtpd-local has no such verb");
 	else if (cmd->count == 2 && span_eq(verb, SPAN("list")))
 		list(l, 0, rq);

@@ -206,7 +206,7 @@ static int put_run(struct db_op *op, struct db_txn *txn, struct err *err)
 static void settle_all(struct delivery *d)
 {
 	for (size_t i = 0; i < d->count; i++)
-		settle_add(d->local, d->entry.qid, &d->rcpts[i], !d->rcpts[i].is_failed);
+		settle_add(d->local, &d->entry, &d->rcpts[i], !d->rcpts[i].is_failed);
 	delivery_end(d);
 }
 
@@ -221,12 +221,14 @@ static void put_done(struct db_op *op)
 	if (op->err.code == ERR_NONE) {
 		if (!p->is_repeat)
 			d->has_kept = true;
-		log_info("delivered", LOG_STR("qid", qid), LOG_SPAN("to", r->row.address),
+		log_info("delivered", LOG_STR("qid", qid), LOG_SPAN("session", d->entry.session),
+		    LOG_SPAN("from", d->entry.sender), LOG_SPAN("to", r->row.address),
 		    LOG_U64("account", p->account), LOG_U64("uid", p->appended.uid),
 		    LOG_U64("repeat", p->is_repeat));
 	} else {
-		log_warning("deferred", LOG_STR("qid", qid), LOG_SPAN("to", r->row.address),
-		    LOG_U64("account", p->account), LOG_ERR(&op->err));
+		log_warning("deferred", LOG_STR("qid", qid), LOG_SPAN("session", d->entry.session),
+		    LOG_SPAN("to", r->row.address), LOG_U64("account", p->account),
+		    LOG_ERR(&op->err));
 		if (op->err.code == ERR_QUOTA)
 			rcpt_failed(r, "452 4.2.2 mailbox is full");
 		else

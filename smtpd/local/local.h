@@ -15,6 +15,7 @@
 #include "common/store/intake.h"
 #include "common/store/store.h"
 #include "smtpd/queue/queue.h"
+#include "smtpd/queue/trace.h"
 
 #define DELIVERIES_MAX 64 /* under way at once */
 #define SCAN_MAX 2048     /* due recipients looked at in one scan */
@@ -90,6 +91,8 @@ struct outcome {
 	uint64_t qid;
 	struct queue_rcpt row; /* when it is not: as it will be */
 	char *address, *reply, *orcpt;
+	char *session, *from;
+	uint64_t size;
 };
 
 /* scan.c */
@@ -109,9 +112,13 @@ void message_build(struct delivery *d);
 void delivery_write(struct delivery *d);
 
 /* settle.c */
-void settle_add(struct local *l, uint64_t qid, const struct rcpt *r, bool is_delivered);
+void settle_add(
+    struct local *l, const struct queue_entry *e, const struct rcpt *r, bool is_delivered);
 void settle_init(struct local *l);
 void settle_stop(struct local *l); /* writes what waits */
+
+/* trace.c */
+void trace_admin(struct local *l, const struct ipc_admin *cmd, const struct admin_request *rq);
 
 /* admin.c */
 void local_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq);

@@ -12,6 +12,7 @@ struct settle {
 	bool is_delivered; /* else deferred */
 	struct list outcomes;
 	size_t count;
+	struct trace_limits trace;
 	struct blob *files; /* of entries that went: unlinked after the commit */
 	size_t file_count;
 	struct work unlink;
@@ -22,7 +23,28 @@ static void outcome_free(struct outcome *o)
 	mem_free(o->address);
 	mem_free(o->reply);
 	mem_free(o->orcpt);
+	mem_free(o->session);
+	mem_free(o->from);
 	mem_free(o);
+}
+
+static int trace(
+    const struct settle *s, const struct outcome *o, struct db_txn *txn, struct err *err)
+{
+	struct trace_record r = {
+	    .time = clock_now(),
+	    .event = s->is_delivered                ? TRACE_DELIVERED
+		     : o->row.state == QUEUE_FAILED ? TRACE_FAILED
+						    : TRACE_DEFERRED,
+	    .qid = o->qid,
+	    .size = o->size,
+	    .session = span_of(o->session),
+	    .from = span_of(o->from),
+	    .to = o->row.address,
+	    .text = s->is_delivered ? span_make("", 0) : o->row.last_reply,
+	};
+
+	return trace_add(txn, &s->trace, &r, err);
 }
 
 static int remove_all(struct settle *s, struct db_txn *txn, struct err *err)
@@ -36,6 +58,8 @@ static int remove_all(struct settle *s, struct db_txn *txn, struct err *err)
 			return -1;
 		if (file->is_file)
 			s->file_count++;
+		if (trace(s, o, txn, err) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -46,9 +70,12 @@ static int settle_run(struct db_op *op, struct db_txn *txn, struct err *err)
 
 	if (s->is_delivered)
 		return remove_all(s, txn, err);
-	LIST_EACH (it, &s->outcomes)
-		if (queue_rcpt_update(txn, &container_of(it, struct outcome, link)->row, err) < 0)
+	LIST_EACH (it, &s->outcomes) {
+		const struct outcome *o = container_of(it, struct outcome, link);
+
+		if (queue_rcpt_update(txn, &o->row, err) < 0 || trace(s, o, txn, err) < 0)
 			return -1;
+	}
 	return 0;
 }
 
@@ -137,6 +164,7 @@ static void settle_list(struct local *l, struct list *from, bool is_delivered)
 	s = mem_zalloc(sizeof(*s));
 	s->local = l;
 	s->is_delivered = is_delivered;
+	s->trace = trace_limits_of(l->role->cfg);
 	list_init(&s->outcomes);
 	for (struct list *it; s->count < l->settle_max && (it = list_take_first(from));) {
 		list_append(&s->outcomes, it);
@@ -166,12 +194,16 @@ static void settle_write(void *arg)
 	}
 }
 
-void settle_add(struct local *l, uint64_t qid, const struct rcpt *r, bool is_delivered)
+void settle_add(
+    struct local *l, const struct queue_entry *e, const struct rcpt *r, bool is_delivered)
 {
 	struct outcome *o = mem_zalloc(sizeof(*o));
 	int64_t now = clock_now();
 
-	o->qid = qid;
+	o->qid = e->qid;
+	o->size = e->blob.size;
+	o->session = mem_strndup(e->session.p, e->session.n);
+	o->from = mem_strndup(e->sender.p, e->sender.n);
 	o->row = r->row;
 	o->address = mem_strndup(r->row.address.p, r->row.address.n);
 	o->reply = mem_strdup(r->reply);
@@ -187,7 +219,7 @@ void settle_add(struct local *l, uint64_t qid, const struct rcpt *r, bool is_del
 						 : queue_retry_delay(o->row.tries));
 		o->row.tries++;
 		/* A queue id is the time of arrival in microseconds. */
-		if (now - (int64_t)(qid / 1000000) > QUEUE_LIFE_SECONDS)
+		if (now - (int64_t)(e->qid / 1000000) > QUEUE_LIFE_SECONDS)
 			o->row.state = QUEUE_FAILED;
 	}
 	list_append(is_delivered ? &l->delivered_list : &l->deferred_list, &o->link);

@@ -116,13 +116,28 @@ struct receipt {
 	struct queue_entry entry;
 	struct queue_rcpt *rcpts;
 	size_t count;
+	struct trace_limits trace;
+	struct span to; /* the recipients for the trace */
 };
 
 static int receipt_run(struct db_op *op, struct db_txn *txn, struct err *err)
 {
 	struct receipt *r = container_of(op, struct receipt, op);
 
-	return queue_add(txn, &r->entry, r->rcpts, r->count, err);
+	struct trace_record t = {
+	    .time = r->entry.arrival,
+	    .event = TRACE_ACCEPTED,
+	    .size = r->entry.blob.size,
+	    .session = r->entry.session,
+	    .client = r->entry.client,
+	    .from = r->entry.sender,
+	    .to = r->to,
+	};
+
+	if (queue_add(txn, &r->entry, r->rcpts, r->count, err) < 0)
+		return -1;
+	t.qid = r->entry.qid;
+	return trace_add(txn, &r->trace, &t, err);
 }
 
 static void receipt_free(struct receipt *r)
@@ -175,7 +190,8 @@ static void receipt_done(struct db_op *op)
 		r->server->accepted++;
 		tell_local(r->server, r->entry.qid);
 		log_info("smtp-accepted", LOG_STR("session", s->id), LOG_STR("qid", qid),
-		    LOG_SPAN("from", r->entry.sender), LOG_U64("recipients", r->count),
+		    LOG_STR("client", s->client), LOG_SPAN("from", r->entry.sender),
+		    LOG_SPAN("to", r->to), LOG_U64("recipients", r->count),
 		    LOG_U64("size", r->entry.blob.size));
 		s->messages++;
 		s->idle = 0;
@@ -210,6 +226,25 @@ static bool fill_entry(struct receipt *r, struct session *s)
 	       arena_copy(&r->arena, s->t.envid, &e->envid);
 }
 
+/* As many recipients as there is room for. */
+static bool fill_to(struct receipt *r)
+{
+	struct strbuf b;
+	bool is_kept;
+
+	strbuf_init(&b, TRACE_TO_MAX);
+	for (size_t i = 0; i < r->count; i++) {
+		if (b.n + r->rcpts[i].address.n + 1 > TRACE_TO_MAX)
+			break;
+		if (i > 0)
+			strbuf_add_chr(&b, ' ');
+		strbuf_add(&b, r->rcpts[i].address);
+	}
+	is_kept = arena_copy(&r->arena, strbuf_span(&b), &r->to);
+	strbuf_clear(&b);
+	return is_kept;
+}
+
 static bool fill_rcpts(struct receipt *r, const struct transaction *t)
 {
 	r->rcpts = arena_array(&r->arena, t->rcpt_count, sizeof(*r->rcpts));
@@ -228,7 +263,7 @@ static bool fill_rcpts(struct receipt *r, const struct transaction *t)
 			return false;
 	}
 	r->count = t->rcpt_count;
-	return true;
+	return fill_to(r);
 }
 
 static void on_intake_done(void *arg, const struct intake_result *res, const struct err *err)
@@ -251,6 +286,7 @@ static void on_intake_done(void *arg, const struct intake_result *res, const str
 	r->op = (struct db_op){.run = receipt_run, .done = receipt_done, .need = DB_ADDS};
 	if (!fill_entry(r, s) || !fill_rcpts(r, &s->t))
 		fatal("an envelope larger than its limits");
+	r->trace = trace_limits_of(s->cfg);
 	r->entry.blob = res->blob;
 	r->intake = s->t.intake;
 	s->t.intake = NULL;

@@ -137,6 +137,7 @@ static bool refuse_content(struct session *s)
 
 	if (d->has_bare_cr || d->has_bare_lf || d->has_nul) {
 		reply(s, 550, "5.6.0", "Message holds a bare CR, a bare LF or a NUL");
+		trace_refused(s, span_make("", 0), 550, "5.6.0");
 		log_info("smtp-bare", LOG_STR("session", s->id), LOG_STR("client", s->client));
 		s->is_closing = true;
 	} else if (s->t.is_too_big) {

@@ -173,6 +173,13 @@ static void take_rcpt(struct session *s, enum queue_class class)
 		reply(s, 452, "4.5.3", "Too many recipients");
 }
 
+/* The recipient that authd was asked about. */
+#define refuse_rcpt(s, ...)                                                                        \
+	do {                                                                                       \
+		(s)->t.refused_rcpt = (s)->t.rcpts[(s)->t.rcpt_count].address;                     \
+		reply_error(s, __VA_ARGS__);                                                       \
+	} while (0)
+
 static void on_new_recipient(void *arg, const struct ipc_msg *msg, const struct err *err)
 {
 	struct session *s = arg;
@@ -182,9 +189,9 @@ static void on_new_recipient(void *arg, const struct ipc_msg *msg, const struct 
 	if (!take_submit(msg, err, &r))
 		reply(s, 451, "4.3.0", "Temporary lookup failure, try later");
 	else if (r.status == SUBMIT_LIMITED)
-		reply_error(s, 450, "4.7.1", "%.*s", SPAN_FMT(r.text));
+		refuse_rcpt(s, 450, "4.7.1", "%.*s", SPAN_FMT(r.text));
 	else if (r.status != SUBMIT_OK)
-		reply_error(s, 550, "5.7.1", "Sending is switched off for this account");
+		refuse_rcpt(s, 550, "5.7.1", "Sending is switched off for this account");
 	else
 		take_rcpt(s, QUEUE_REMOTE);
 	session_next(s);
@@ -194,7 +201,7 @@ static void on_new_recipient(void *arg, const struct ipc_msg *msg, const struct 
 static bool take_remote(struct session *s)
 {
 	if (s->account == 0) {
-		reply_error(s, 550, "5.7.1", "Relaying denied");
+		refuse_rcpt(s, 550, "5.7.1", "Relaying denied");
 		return false;
 	}
 	ask_submit(s, SUBMIT_RCPT, s->t.rcpts[s->t.rcpt_count].address, on_new_recipient);
@@ -218,7 +225,7 @@ static void on_resolved(void *arg, const struct ipc_msg *msg, const struct err *
 			return;
 		break;
 	case RESOLVE_UNKNOWN:
-		reply_error(s, 550, "5.1.1", "No such user here");
+		refuse_rcpt(s, 550, "5.1.1", "No such user here");
 		break;
 	case RESOLVE_OVER_QUOTA:
 		reply(s, 452, "4.2.2", "Mailbox is full, try later");

@@ -14,6 +14,7 @@
 #include "common/sasl/sasl.h"
 #include "common/store/intake.h"
 #include "smtpd/queue/queue.h"
+#include "smtpd/queue/trace.h"
 #include "smtpd/receive/data.h"
 #include "smtpd/receive/header.h"
 
@@ -40,6 +41,8 @@ struct receive {
 	bool has_space;
 	size_t receipts; /* queue operations under way */
 	uint64_t accepted, refused;
+	int64_t refused_second; /* of the trace: how many there were in it */
+	unsigned refused_now;
 };
 
 enum session_wait {
@@ -73,7 +76,8 @@ struct transaction {
 	bool is_utf8, is_8bit, is_requiretls;
 	enum queue_ret ret;
 	struct span envid;
-	uint8_t notify; /* of the recipient that is being looked at */
+	struct span refused_rcpt; /* of the next reply_error */
+	uint8_t notify;           /* of the recipient that is being looked at */
 	struct span orcpt;
 	struct rcpt *rcpts;
 	size_t rcpt_count, rcpt_cap;
@@ -143,6 +147,9 @@ void reply_error(struct session *s, int code, const char *enhanced, const char *
     __attribute__((format(printf, 4, 5)));
 /* The reply for a fault of ours: 452 or 451, never 5xx. */
 void reply_fault(struct session *s, const struct err *err);
+
+/* refusal.c: a word about a message that was refused, for the trace; to may be empty */
+void trace_refused(struct session *s, struct span to, int code, const char *enhanced);
 
 /* guard.c: networks that have sent mail, sessions that are recorded */
 void guard_init(struct receive *p);

@@ -169,7 +169,11 @@ void reply_error(struct session *s, int code, const char *enhanced, const char *
 	s->server->refused++;
 	log_info("smtp-refused", LOG_STR("session", s->id), LOG_STR("client", s->client),
 	    LOG_I64("code", code), LOG_STR("status", enhanced ? enhanced : ""),
-	    LOG_SPAN("from", s->t.sender), LOG_U64("errors", s->errors + 1));
+	    LOG_SPAN("from", s->t.sender), LOG_SPAN("to", s->t.refused_rcpt),
+	    LOG_U64("errors", s->errors + 1));
+	if (s->t.is_open || s->t.sender.n > 0)
+		trace_refused(s, s->t.refused_rcpt, code, enhanced);
+	s->t.refused_rcpt = span_make("", 0);
 	s->errors++;
 	s->is_to_hold = s->errors >= ERRORS_FREE && config_u64(s->cfg, SET_SMTP_ERROR_DELAY) > 0;
 	if (s->errors < config_u64(s->cfg, SET_SMTP_BAD_MAX) && !session_is_stressed(s))

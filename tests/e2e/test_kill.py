@@ -230,8 +230,7 @@ def test_full_queue_map(make_appliance):
     for row in waiting():
         a.ctl("queue", "retry", row["id"])
     wait_until_delivered(a)
-    with Senders(a, [ALICE], count=1) as more:
-        more.next = senders.next
+    with Senders(a, [ALICE], count=1, first=senders.next) as more:
         more.wait_for(5)
     wait_until_delivered(a)
     check_ledger(senders.accepted[ALICE] | more.accepted[ALICE], numbers_of(a, ALICE))

@@ -28,6 +28,7 @@ Then steps, one a line:
     event regex               the log has a line of this session that matches; noevent regex: none
     ctl WORD ...              a command; O/ regex: found in its output; O! regex: not found
     delivered QID             the message is in the mailboxes
+    settled QID               and out of the queue
     mail NAME                 the next message in NAME's INBOX comes within a minute, and is removed
     M: text, M/ regex, M* regex   its lines, as S; M! regex: nowhere in it; M. : it ends here
 
@@ -50,7 +51,7 @@ FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
                       "protocol", "chat")
 TIMEOUT = 20
 STEPS = {"connect", "connect-raw", "use", "include", "C:", "C+", "S:", "S/", "S*", "starttls", "closed", "drop",
-         "shut", "accepted", "event", "noevent", "ctl", "delivered", "O/", "O!", "mail", "M:", "M/", "M*",
+         "shut", "accepted", "event", "noevent", "ctl", "delivered", "settled", "O/", "O!", "mail", "M:", "M/", "M*",
          "M!", "M."}
 SIOCOUTQNSD = 0x894B  # bytes that TCP has not sent yet
 SPLIT_BYTES = b"\r\n.\0"
@@ -473,6 +474,10 @@ class Run:
     def do_delivered(self, rest):
         self.until(lambda: f"event=delivered qid={self.text(rest)} " in self.log_from_start(),
                    f"{rest} is not delivered")
+
+    def do_settled(self, rest):
+        self.until(lambda: self.appliance.run_ctl("queue", "show", self.text(rest)).returncode,
+                   f"{rest} stays in the queue")
 
     def do_mail(self, rest):
         address = self.variables[rest.strip()].decode()

@@ -16,11 +16,11 @@ class Senders:
     """with Senders(appliance, to): threads that send messages, each with a number of its own, and
     write down those that were accepted. A number is never sent twice."""
 
-    def __init__(self, appliance, recipients, count=4, size=2000):
+    def __init__(self, appliance, recipients, count=4, size=2000, first=0):
         self.appliance, self.recipients = appliance, recipients
         self.size = size
         self.lock = threading.Lock()
-        self.next = 0
+        self.next = first
         self.accepted = {to: set() for to in recipients}
         self.refused = {}
         self.is_over = threading.Event()
