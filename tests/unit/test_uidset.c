@@ -136,6 +136,7 @@ int main(void)
 	Suite *suite = suite_create("uidset");
 	TCase *tc = tcase_create("uidset");
 
+	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, ascending);
 	tcase_add_test(tc, sorting);
 	tcase_add_test(tc, intersecting);
