@@ -31,9 +31,9 @@ class Run:
             self.count += 1
             return f"t{self.count}"
 
-    def new_letter(self, size=0):
+    def new_letter(self, size=0, sender="stranger@far.example"):
         token = self.token()
-        text = letter(token, size, random.Random(f"{token}{size}"))
+        text = letter(token, size, random.Random(f"{token}{size}"), sender)
         self.ledger.sums[token] = sum_of(text)
         return token, text
 
@@ -64,7 +64,7 @@ class Run:
     # --- SMTP -----------------------------------------------------------------------------------
     def accept(self, session, recipients, size=0, sender="stranger@far.example"):
         """One message; remote recipients stay in the queue."""
-        token, text = self.new_letter(size)
+        token, text = self.new_letter(size, sender)
         begun, finish = session.message(sender, recipients, text)
         acked = None
         try:

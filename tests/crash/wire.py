@@ -182,16 +182,16 @@ class Admin(IpcClient):
         return begun, self.mark()
 
 
-def letter(token, size=0, random=None):
+def letter(token, size=0, random=None, sender="a@far.example"):
     """A message that carries its token; size bytes of text that does not compress."""
     body = b"text\r\n.dots\r\n"
     if size:
         data = random.randbytes(size * 3 // 4)
         import base64
         body += base64.encodebytes(data).replace(b"\n", b"\r\n")
-    head = (b"X-Token: %s\r\nSubject: %s\r\nFrom: a@far.example\r\n"
+    head = (b"X-Token: %s\r\nSubject: %s\r\nFrom: %s\r\n"
             b"Date: Tue, 14 Nov 2023 22:13:20 +0000\r\nMessage-ID: <%s@far.example>\r\n\r\n"
-            % ((token.encode(),) * 3))
+            % (token.encode(), token.encode(), sender.encode(), token.encode()))
     return head + body
 
 
