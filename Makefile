@@ -151,7 +151,7 @@ MUTANT_PROGRAMS := smtpd-receive smtpd-local imapd-worker pop3d-worker
 define MUTANT
 $(BUILD)/mutant/$(1)/%.o: %.c Makefile
 	@mkdir -p $$(@D)
-	$(CC) $(ALL_CFLAGS) -DMUTANT_$(shell echo $(1) | tr a-z A-Z) -MMD -MP -c -o $$@ $$<
+	$(CC) $(ALL_CFLAGS) -DMUTANT_$(1) -MMD -MP -c -o $$@ $$<
 $(BUILD)/mutant/$(1)/bin/%: $(BUILD)/bin/% $(MUTANT_SOURCES:%=$(BUILD)/mutant/$(1)/%.o) \
 		$(BUILD)/mutant/$(1)/smtpd/receive/accept.o
 	@mkdir -p $$(@D)

@@ -7,28 +7,28 @@
 #define MS_BASE_RULES_H
 
 /* Content is flushed before anything that refers to it, and before it is acknowledged. */
-#ifdef MUTANT_NO_FLUSH
+#ifdef MUTANT_no_flush
 #define RULE_FLUSH 0
 #else
 #define RULE_FLUSH 1
 #endif
 
 /* So is the folder in which a file gets its name. */
-#ifdef MUTANT_NO_FOLDER_FLUSH
+#ifdef MUTANT_no_folder_flush
 #define RULE_FOLDER_FLUSH 0
 #else
 #define RULE_FOLDER_FLUSH 1
 #endif
 
 /* An acknowledgement follows the commit. */
-#ifdef MUTANT_ACK_EARLY
+#ifdef MUTANT_ack_early
 #define RULE_ACK_LAST 0
 #else
 #define RULE_ACK_LAST 1
 #endif
 
 /* Of an operation that failed nothing is committed. */
-#ifdef MUTANT_COMMIT_FAILED
+#ifdef MUTANT_commit_failed
 #define RULE_ABORT_FAILED 0
 #else
 #define RULE_ABORT_FAILED 1

@@ -2,12 +2,14 @@
 import imaplib
 import json
 import os
+import pathlib
 import random
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -46,14 +48,25 @@ def quickstart(folder, base, *options):
     return done
 
 
+@pytest.fixture
+def short_path():
+    """Sockets have short names; pytest's own folders are too deep when it runs in parallel."""
+    with tempfile.TemporaryDirectory(prefix="mailstead-") as folder:
+        yield pathlib.Path(folder)
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made():
     """A folder that quickstart made and proved, its port base and what it printed."""
-    folder = tmp_path_factory.mktemp("q") / "run"
+    with tempfile.TemporaryDirectory(prefix="mailstead-") as above:
+        yield from make(pathlib.Path(above) / "run")
+
+
+def make(folder):
     base = free_base()
     done = quickstart(folder, base)
     assert done.returncode == 0
-    return folder, base, done.stdout
+    yield folder, base, done.stdout
 
 
 def credentials(folder):
@@ -120,20 +133,20 @@ def test_other_ports_in_the_same_folder_and_lost_credentials(made):
     assert credentials(folder)["ports"]["imap"] == base + 143
 
 
-def test_busy_port_is_named_and_nothing_starts(tmp_path):
+def test_busy_port_is_named_and_nothing_starts(short_path):
     base = free_base()
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", base + 587))
         holder.listen()
-        done = quickstart(tmp_path / "run", base)
+        done = quickstart(short_path / "run", base)
     assert done.returncode == 1
     assert f"port {base + 587} (submission)" in done.stderr and "PORT_BASE=" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "run" / "mailstead.log").exists()
+    assert not (short_path / "run" / "mailstead.log").exists()
 
 
-def test_broken_configuration_is_shown(tmp_path):
-    folder = tmp_path / "run"
+def test_broken_configuration_is_shown(short_path):
+    folder = short_path / "run"
     folder.mkdir()
     (folder / "mailstead.conf").write_text("log.level = loud\n")
     done = quickstart(folder, free_base())
