@@ -67,6 +67,10 @@ void blob_reader_free(struct blob_reader *r);
 int blob_read_all(
     struct blob_dir *d, const struct blob *blob, struct strbuf *out, size_t max, struct err *err);
 
+/* Adds the ids of files in one of the 256 folders that are older than age seconds. Temporary ones
+ * older than temp_age, which nobody will name any more, are removed. */
+int blob_list_old(struct blob_dir *d, unsigned folder, int64_t age, int64_t temp_age,
+    struct strbuf *ids, struct err *err);
 int blob_unlink(struct blob_dir *d, const unsigned char id[BLOB_ID_LEN], struct err *err);
 /* Copies a file body into another folder tree (queue to store, account to account): a new id,
  * flushed. copy_file_range where possible. */

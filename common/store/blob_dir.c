@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 int blob_dir_open(const char *path, struct blob_dir **out, struct err *err)
@@ -193,6 +194,47 @@ int blob_unlink(struct blob_dir *d, const unsigned char id[BLOB_ID_LEN], struct 
 	blob_name(name, id, false);
 	if (unlinkat(d->fd, name, 0) < 0)
 		return err_errno(err, errno, "%s/%s", d->path, name);
+	return 0;
+}
+
+/* --- what lies there -------------------------------------------------------------------------- */
+static void list_entry(
+    int folder, const char *name, int64_t age, int64_t temp_age, struct strbuf *ids)
+{
+	unsigned char id[BLOB_ID_LEN];
+	struct stat st;
+	size_t n;
+	int64_t old;
+
+	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+		return; /* gone meanwhile, or nothing of ours */
+	old = (int64_t)time(NULL) - st.st_mtime;
+	if (name[0] == '.' && old >= temp_age)
+		(void)unlinkat(folder, name, 0);
+	else if (old >= age && hex_decode(id, sizeof(id), span_of(name), &n) && n == sizeof(id))
+		strbuf_add_mem(ids, id, sizeof(id));
+}
+
+int blob_list_old(struct blob_dir *d, unsigned folder, int64_t age, int64_t temp_age,
+    struct strbuf *ids, struct err *err)
+{
+	struct dirent *entry;
+	char name[3];
+	DIR *dir;
+	int fd;
+
+	snprintf(name, sizeof(name), "%02x", folder & 255);
+	fd = openat(d->fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_errno(err, errno, "%s/%s", d->path, name);
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return err_errno(err, errno, "%s/%s", d->path, name);
+	}
+	while ((entry = readdir(dir)))
+		list_entry(dirfd(dir), entry->d_name, age, temp_age, ids);
+	closedir(dir);
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "common/ipc/ipc.h"
 #include "common/log/log.h"
 #include "common/store/store_int.h"
+#include "common/store/sweep.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -59,6 +60,7 @@ struct store {
 	uint64_t foreign; /* commits of other processes seen so far */
 	unsigned uncertain;
 	struct store_gc_job gc;
+	struct sweep *sweep;
 	bool is_closing;
 };
 
@@ -269,6 +271,32 @@ void store_gc_start(struct store *s)
 	timer_set(&s->gc.timer, 0);
 }
 
+static int sweep_known(void *arg, struct db_txn *txn, const unsigned char (*ids)[BLOB_ID_LEN],
+    size_t count, bool *known, struct err *err)
+{
+	struct file_row f;
+
+	for (size_t i = 0; i < count; i++)
+		if (file_get(txn, ids[i], &f, &known[i], err) < 0)
+			return -1;
+	return 0;
+}
+
+static void sweep_done(void *arg, size_t removed)
+{
+	struct store *s = arg;
+
+	s->sweep = NULL;
+	if (removed)
+		log_info("store-sweep", LOG_U64("files", removed));
+}
+
+void store_sweep(struct store *s)
+{
+	if (!s->sweep)
+		s->sweep = sweep_start(s->readers, s->blobs, sweep_known, s, sweep_done);
+}
+
 /* --- opening and closing -----------------------------------------------------------------------
  */
 static int store_open_env(struct store *s, const struct store_options *opt, struct err *err)
@@ -347,6 +375,7 @@ void store_close(struct store *s)
 		return;
 	s->is_closing = true;
 	s->on_change = NULL;
+	sweep_stop(s->sweep);
 	/* Readers first: what their results write is still done. What the writer's results would
 	 * read gets an error from store_read. */
 	db_readers_free(s->readers);

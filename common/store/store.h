@@ -330,6 +330,9 @@ struct store_gc {
 int store_gc(struct db_txn *txn, struct store_gc *gc, struct err *err);
 /* Starts a round now instead of in some minutes. */
 void store_gc_start(struct store *s);
+/* Looks for files that no row knows (store/sweep.h), if it is not doing that already. One daemon
+ * is enough. */
+void store_sweep(struct store *s);
 /* The files have been unlinked. */
 int store_gc_forget(
     struct db_txn *txn, const unsigned char (*files)[BLOB_ID_LEN], size_t count, struct err *err);

@@ -42,7 +42,7 @@ struct local {
 	size_t due_count, due_next; /* found, and those of them that were looked at */
 	int64_t next_due;
 	bool is_scanning, scan_again, has_started;
-	struct timer tick;
+	struct timer tick, sweep;
 	uint64_t last_txn;
 
 	struct hash *busy; /* qid of each message under way, or settled and not yet written */

@@ -5,6 +5,9 @@
 
 #include <unistd.h>
 
+#define SWEEP_FIRST_MS (5 * 60 * 1000)
+#define SWEEP_EVERY_MS (24 * 3600 * 1000)
+
 static void on_failure(void *arg, const struct err *err)
 {
 	struct local *l = arg;
@@ -36,6 +39,18 @@ static int open_store(struct local *l, struct err *err)
 	return store_open(&opt, &l->store, err);
 }
 
+/* What crashes left in the folders of bodies, once a day. */
+static void on_sweep(void *arg)
+{
+	struct local *l = arg;
+
+	if (!l->role->is_draining) {
+		queue_sweep(l->queue);
+		store_sweep(l->store);
+	}
+	timer_set(&l->sweep, SWEEP_EVERY_MS);
+}
+
 static void on_hint(void *arg, struct span hint)
 {
 	scan_start(arg);
@@ -64,6 +79,8 @@ static int start(struct role *r, struct err *err)
 	if (!l->hints)
 		return -1;
 	scan_init(l);
+	timer_init(&l->sweep, r->loop, on_sweep, l);
+	timer_set(&l->sweep, SWEEP_FIRST_MS);
 	return 0;
 }
 
@@ -95,6 +112,7 @@ static void stop(struct role *r)
 	if (l->deliveries > 0)
 		_exit(0);
 	scan_stop(l);
+	timer_clear(&l->sweep);
 	hint_receiver_free(l->hints);
 	if (l->store)
 		store_close(l->store);

@@ -1,6 +1,9 @@
 #include "smtpd/queue/queue.h"
 
+#include "common/base/hash.h"
 #include "common/base/mem.h"
+#include "common/log/log.h"
+#include "common/store/sweep.h"
 
 #include <stdio.h>
 
@@ -9,6 +12,7 @@ struct queue {
 	struct db_writer *writer;
 	struct db_readers *readers;
 	struct blob_dir *blobs;
+	struct sweep *sweep;
 };
 
 static int open_parts(struct queue *q, const struct queue_options *opt, struct err *err)
@@ -48,6 +52,7 @@ void queue_close(struct queue *q)
 {
 	if (!q)
 		return;
+	sweep_stop(q->sweep);
 	if (q->readers)
 		db_readers_free(q->readers);
 	if (q->writer)
@@ -57,6 +62,34 @@ void queue_close(struct queue *q)
 	if (q->blobs)
 		blob_dir_close(q->blobs);
 	mem_free(q);
+}
+
+/* Entries are not found by their files: one walk through them answers for all. */
+static int sweep_known(void *arg, struct db_txn *txn, const unsigned char (*ids)[BLOB_ID_LEN],
+    size_t count, bool *known, struct err *err)
+{
+	struct hash *found = hash_new();
+	int rc = queue_each_file(txn, found, err);
+
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		known[i] = hash_get(found, span_make(ids[i], BLOB_ID_LEN)) != NULL;
+	hash_free(found);
+	return rc;
+}
+
+static void sweep_done(void *arg, size_t removed)
+{
+	struct queue *q = arg;
+
+	q->sweep = NULL;
+	if (removed)
+		log_info("queue-sweep", LOG_U64("files", removed));
+}
+
+void queue_sweep(struct queue *q)
+{
+	if (!q->sweep)
+		q->sweep = sweep_start(q->readers, q->blobs, sweep_known, q, sweep_done);
 }
 
 void queue_write(struct queue *q, struct db_op *op)

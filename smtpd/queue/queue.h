@@ -7,6 +7,7 @@
 #ifndef MS_SMTPD_QUEUE_QUEUE_H
 #define MS_SMTPD_QUEUE_QUEUE_H
 
+#include "common/base/hash.h"
 #include "common/config/config.h"
 #include "common/db/db.h"
 #include "common/store/blob.h"
@@ -32,6 +33,8 @@ void queue_close(struct queue *q);
 void queue_write(struct queue *q, struct db_op *op);
 void queue_write_lazy(struct queue *q, struct db_op *op);
 void queue_read(struct queue *q, struct db_job *job);
+/* Looks for body files that no entry knows (store/sweep.h). One process is enough. */
+void queue_sweep(struct queue *q);
 struct db_env *queue_env(struct queue *q);
 struct blob_dir *queue_blobs(struct queue *q);
 struct workers *queue_workers(struct queue *q);
@@ -79,6 +82,8 @@ bool queue_id_parse(struct span text, uint64_t *qid);
  * is i. */
 int queue_add(struct db_txn *txn, struct queue_entry *e, struct queue_rcpt *rcpts, size_t count,
     struct err *err);
+/* The ids of all bodies that are files, into a set (the values mean nothing). */
+int queue_each_file(struct db_txn *txn, struct hash *set, struct err *err);
 int queue_entry_get(struct db_txn *txn, uint64_t qid, struct queue_entry *e, struct err *err);
 int queue_rcpt_get(
     struct db_txn *txn, uint64_t qid, uint32_t n, struct queue_rcpt *r, struct err *err);

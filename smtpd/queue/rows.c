@@ -210,6 +210,27 @@ int queue_entry_get(struct db_txn *txn, uint64_t qid, struct queue_entry *e, str
 	return 0;
 }
 
+int queue_each_file(struct db_txn *txn, struct hash *set, struct err *err)
+{
+	struct db_cursor c;
+	int found;
+
+	if (db_cursor_open(txn, &c, SPAN("e"), err) < 0)
+		return -1;
+	for (found = db_first(&c, err); found == 1; found = db_next(&c, err)) {
+		struct queue_entry e = {0};
+
+		if (!decode_entry(c.val, &e)) {
+			found = err_set(err, ERR_CORRUPT, "a queue entry");
+			break;
+		}
+		if (e.blob.is_file)
+			hash_set(set, span_make(e.blob.id, sizeof(e.blob.id)), set);
+	}
+	db_cursor_close(&c);
+	return found < 0 ? -1 : 0;
+}
+
 int queue_rcpt_get(
     struct db_txn *txn, uint64_t qid, uint32_t n, struct queue_rcpt *r, struct err *err)
 {
