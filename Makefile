@@ -226,7 +226,7 @@ deps-check:
 	$(PYTHON) tests/support/deps_check.py
 cppcheck:
 	cppcheck --std=c11 --enable=warning,portability --inline-suppr --quiet --error-exitcode=1 \
-		--suppress=missingIncludeSystem -D_GNU_SOURCE -j 2 -I. $(PRODUCT_C)
+		--suppress=missingIncludeSystem -D__cppcheck__ -D__x86_64__ -D__LP64__ -D_GNU_SOURCE -j 2 -I. $(PRODUCT_C)
 # One stamp per file, so that only what changed is looked at again.
 $(BUILD)/tidy/%.ok: %.c .clang-tidy
 	@mkdir -p $(@D)

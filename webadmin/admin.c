@@ -60,7 +60,7 @@ int admin_call(struct request *rq, const struct command *cmd, struct answer *a, 
 	int fd;
 
 	*a = (struct answer){0};
-	for (size_t i = 0; i < cmd->count && i < IPC_ADMIN_WORDS; i++)
+	for (size_t i = 0; i < cmd->count && i < CALL_WORDS_MAX; i++)
 		m.words[m.count++] = span_of(cmd->words[i]);
 	if (config_run_path(rq->cfg, RUN_WEB_SOCK, path, err) < 0)
 		return -1;

@@ -16,11 +16,13 @@ extern const char asset_js_file_begin[], asset_js_file_end[];
 void asset_css(struct request *rq)
 {
 	send_asset("text/css; charset=utf-8",
-	    span_make(asset_css_file_begin, (size_t)(asset_css_file_end - asset_css_file_begin)));
+	    span_make(asset_css_file_begin,
+		(uintptr_t)asset_css_file_end - (uintptr_t)asset_css_file_begin));
 }
 
 void asset_js(struct request *rq)
 {
 	send_asset("text/javascript; charset=utf-8",
-	    span_make(asset_js_file_begin, (size_t)(asset_js_file_end - asset_js_file_begin)));
+	    span_make(asset_js_file_begin,
+		(uintptr_t)asset_js_file_end - (uintptr_t)asset_js_file_begin));
 }

@@ -195,8 +195,10 @@ void call_next(struct authd *a)
 	/* A call may end inside run, and comes back here: the loop goes on, not the stack. */
 	a->is_in_next = true;
 	while (!a->current && !a->is_busy && (it = list_take_first(&a->changes))) {
-		a->current = container_of(it, struct call, link);
-		a->current->verb->run(a->current);
+		struct call *next = container_of(it, struct call, link);
+
+		a->current = next;
+		next->verb->run(next);
 	}
 	a->is_in_next = false;
 	if (a->role->is_draining && a->call_count == 0)

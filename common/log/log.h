@@ -42,12 +42,16 @@ bool log_is_enabled(enum log_level level);
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
 
+#ifdef __cppcheck__ /* knows no __VA_OPT__ */
+#define LOG_AT(level, event, ...) log_write((level), (event), NULL)
+#else
 #define LOG_AT(level, event, ...)                                                                  \
 	do {                                                                                       \
 		if (log_is_enabled(level))                                                         \
 			log_write((level), (event),                                                \
 			    (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){0}});            \
 	} while (0)
+#endif
 #define log_debug(...) LOG_AT(LOG_DEBUG, __VA_ARGS__)
 #define log_info(...) LOG_AT(LOG_INFO, __VA_ARGS__)
 #define log_warning(...) LOG_AT(LOG_WARNING, __VA_ARGS__)

@@ -70,8 +70,10 @@ static void join(struct mime_tree *t, struct mime_param *params, uint32_t count,
 		else
 			p->name = span_of("");
 	}
-	first->name = mime_tree_keep(t, strbuf_span(&name));
-	first->value = mime_tree_keep(t, strbuf_span(&value));
+	if (first) {
+		first->name = mime_tree_keep(t, strbuf_span(&name));
+		first->value = mime_tree_keep(t, strbuf_span(&value));
+	}
 	strbuf_clear(&name);
 	strbuf_clear(&value);
 }
