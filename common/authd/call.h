@@ -55,9 +55,6 @@ void call_commit(struct call *call, const char *fmt, ...) __attribute__((format(
 struct span call_client(const struct call *call);
 /* Lets the next change begin before this call has ended: it will change nothing any more. */
 void call_leave_queue(struct call *call);
-/* Asks every daemon to load the configuration again; those that cannot are records of the answer.
- * Ends the call. */
-void forward_reload(struct call *call);
 /* The next waiting change, if none runs. */
 void call_next(struct authd *a);
 /* Drops what waits: at the end of the process. */

@@ -1,7 +1,9 @@
 /* authd: a role without listeners, and three sockets of its own. */
 #include "common/authd/call.h"
+#include "common/authd/revert.h"
 #include "common/authd/sending.h"
 #include "common/authd/session.h"
+#include "common/authd/settings.h"
 #include "common/base/mem.h"
 #include "common/event/clock.h"
 
@@ -43,6 +45,16 @@ static void on_save(void *arg)
 	timer_set(&a->save, SAVE_MS);
 }
 
+static void on_hangup_again(void *arg)
+{
+	settings_hangup(arg);
+}
+
+static void on_hangup(struct role *r)
+{
+	settings_hangup(r->ctx);
+}
+
 static int start(struct role *r, struct err *err)
 {
 	struct authd *a = mem_zalloc(sizeof(*a));
@@ -66,7 +78,8 @@ static int start(struct role *r, struct err *err)
 	on_sweep(a);
 	timer_init(&a->save, a->loop, on_save, a);
 	timer_set(&a->save, SAVE_MS);
-	if (auth_server_open(a, err) < 0)
+	timer_init(&a->hangup, a->loop, on_hangup_again, a);
+	if (revert_open(a, err) < 0 || auth_server_open(a, err) < 0)
 		return -1;
 	return admin_server_open(a, err);
 }
@@ -98,6 +111,9 @@ static void stop(struct role *r)
 		sendings_save(a);
 		timer_clear(&a->save);
 	}
+	if (a->hangup.loop)
+		timer_clear(&a->hangup);
+	revert_close(a);
 	hashq_free(a->hashq);
 	if (a->forwarders)
 		workers_free(a->forwarders);
@@ -131,6 +147,7 @@ int main(int argc, char **argv)
 	    .state = {"auth", "conf"},
 	    .start = start,
 	    .on_reload = on_reload,
+	    .on_hangup = on_hangup,
 	    .on_drain = on_drain,
 	    .stop = stop,
 	    .status = status,

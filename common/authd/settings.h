@@ -1,10 +1,10 @@
-/* settings.conf, written so that a power cut leaves the old or the new file, whole. */
+/* Settings without a command: SIGHUP. */
 #ifndef MS_AUTHD_SETTINGS_H
 #define MS_AUTHD_SETTINGS_H
 
-#include "common/authd/call.h"
+#include "common/authd/authd.h"
 
-int settings_write(const char *dir, struct span text, struct err *err); /* worker thread */
-void settings_drop(void *arg);
+/* The files as they are now, in every process; the log says how it went. It waits for its turn. */
+void settings_hangup(struct authd *a);
 
 #endif

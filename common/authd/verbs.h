@@ -81,6 +81,10 @@ void verb_set(struct call *call);
 void verb_unset(struct call *call);
 void verb_get(struct call *call);
 void verb_diff(struct call *call);
+void verb_reload(struct call *call);
+/* revert.c */
+void verb_confirm(struct call *call);
+void verb_confirm_status(struct call *call);
 /* verbs_session.c */
 void verb_login(struct call *call);
 void verb_logout(struct call *call);
@@ -93,6 +97,5 @@ void verb_audit_list(struct call *call);
 void verb_status(struct call *call);
 void verb_forward(struct call *call);
 void verb_undelete(struct call *call);
-void verb_reload(struct call *call);
 
 #endif

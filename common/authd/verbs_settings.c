@@ -1,46 +1,30 @@
 /*
- * set, unset, get, diff. A change is checked on a worker (it reads files), then the audit row is
- * committed, then settings.conf is replaced (temporary file, fsync, rename, fsync of the folder): a
- * crash in between leaves an entry in the trail without a change, never the other way round.
+ * set, unset, reload, get, diff. A change is checked on a worker (it reads files), prepared by
+ * everybody, then its audit row is committed, then it is in force: a crash in between leaves an
+ * entry in the trail without a change, never the other way round.
  */
+#include "common/authd/carry.h"
+#include "common/authd/revert.h"
 #include "common/authd/settings.h"
 
 #include "common/base/mem.h"
-#include "common/daemon/file.h"
 #include "common/log/log.h"
 
-#include <stdio.h>
-#include <unistd.h>
-
-#define SETTINGS_MAX (1024 * 1024)
+#define EDITS_MAX (IPC_ADMIN_WORDS / 2)
 
 struct edit {
 	struct work work;
 	struct call *call;
-	struct config *cfg, *fresh;
-	struct span name, value; /* of the call; value.p NULL: unset */
+	struct authd *a;
+	struct config *cfg; /* as it is now, from the files */
+	struct config_edit edits[EDITS_MAX];
+	size_t count; /* 0: a reload */
 	struct strbuf text;
-	char dir[CONFIG_PATH_MAX];
+	struct carry *carry;
+	bool needs_restart, can_lock_out;
 	struct err err;
 };
 
-int settings_write(const char *dir, struct span text, struct err *err)
-{
-	int fd = file_open_folder(dir, err);
-	int result;
-
-	if (fd < 0)
-		return -1;
-	/* Every daemon reads it, whatever the umask says; there are no secrets in it. */
-	result = file_write(fd, "settings.conf", 0644, text, err);
-	if (result < 0)
-		err_wrap(err, "%s", dir);
-	close(fd);
-	return result;
-}
-
-/* --- the steps ---------------------------------------------------------------------------------
- */
 static void edit_free(struct edit *e)
 {
 	config_unref(e->cfg);
@@ -48,128 +32,228 @@ static void edit_free(struct edit *e)
 	mem_free(e);
 }
 
-static void run_write(struct work *w)
+static void on_dropped(void *arg, const struct err *err, const struct ask_answer *answers, size_t n)
 {
-	struct edit *e = container_of(w, struct edit, work);
-
-	if (settings_write(e->dir, strbuf_span(&e->text), &e->err) == 0)
-		config_load(config_path(e->cfg), &e->fresh, &e->err);
+	edit_free(arg);
 }
 
-struct restart_search {
-	struct span name;
-	bool is_restart;
-};
-
-static void search_restart(void *arg, const struct config_value *v)
+/* The audit row could not be written: nothing happens. */
+static void drop(void *arg)
 {
-	struct restart_search *s = arg;
+	struct edit *e = arg;
 
-	if (span_eq(s->name, span_of(v->name)))
-		s->is_restart = v->is_restart;
+	carry_abort(e->carry, on_dropped, e);
 }
 
-static void on_written(struct work *w)
+static void add_names(struct call *call, const struct edit *e)
 {
-	struct edit *e = container_of(w, struct edit, work);
+	for (size_t i = 0; i < e->count; i++) {
+		struct strbuf b;
+
+		strbuf_init(&b, 64 * 1024);
+		ipc_rec_text(&b, "name", e->edits[i].name);
+		ipc_rec_number(&b, "restart", IPC_BOOL, e->needs_restart);
+		ipc_rec_number(
+		    &b, "confirm", IPC_NUMBER, e->can_lock_out ? revert_left(call->a) : 0);
+		call_record(call, &b);
+	}
+}
+
+static void on_done(void *arg, const struct err *err, const struct ask_answer *answers, size_t n)
+{
+	struct edit *e = arg;
 	struct call *call = e->call;
-	struct restart_search s = {.name = e->name};
-	struct strbuf b;
 
-	if (!e->fresh) {
-		log_error("auth-settings", LOG_SPAN("name", e->name), LOG_ERR(&e->err));
-		call_fail_err(call, &e->err);
+	if (err->code != ERR_NONE) {
+		call_fail_err(call, err);
 		edit_free(e);
 		return;
 	}
-	authd_take_config(call->a, e->fresh);
-	config_each(e->fresh, search_restart, &s);
-	strbuf_init(&b, 64 * 1024);
-	ipc_rec_text(&b, "name", e->name);
-	ipc_rec_number(&b, "restart", IPC_BOOL, s.is_restart);
-	call_record(call, &b);
-	edit_free(e);
-	if (s.is_restart)
+	add_names(call, e);
+	for (size_t i = 0; i < n; i++)
+		ask_add_silent(call, &answers[i]);
+	if (e->can_lock_out)
+		call_ok(
+		    call, "undone in %d s unless confirmed: mailsteadctl confirm", REVERT_SECONDS);
+	else if (e->needs_restart)
 		call_ok(call, "takes effect when the processes start again");
 	else
-		forward_reload(call); /* in every process now */
+		call_ok(call, "%s", "");
+	edit_free(e);
 }
 
 static void after_audit(struct call *call)
 {
 	struct edit *e = call->arg;
+	struct span undo = span_of(NULL);
 
-	if (call->a->is_stopping) {
-		call_fail(call, ERR_TEMP, "authd is stopping");
+	call->arg = NULL;
+	if (e->can_lock_out) {
+		undo = config_texts(e->cfg).settings_text;
+		if (!undo.p)
+			undo = SPAN("");
+	}
+	carry_commit(e->carry, undo, on_done, e);
+}
+
+static void on_prepared(void *arg, const struct err *err)
+{
+	struct edit *e = arg;
+	struct call *call = e->call;
+
+	if (err->code != ERR_NONE) {
+		call_fail_err(call, err);
+		edit_free(e);
 		return;
 	}
-	call->arg = NULL;
-	e->work.run = run_write;
-	e->work.done = on_written;
-	workers_submit(call->a->files, &e->work);
+	call->arg = e;
+	call->drop_arg = drop;
+	call->after = after_audit;
+	call_commit(call, "%s", "");
+}
+
+static void look_at(void *arg, const struct config_value *v)
+{
+	struct edit *e = arg;
+
+	for (size_t i = 0; i < e->count; i++) {
+		if (!span_eq(e->edits[i].name, span_of(v->name)))
+			continue;
+		e->needs_restart = e->needs_restart || v->is_restart;
+		e->can_lock_out = e->can_lock_out || revert_is_needed(e->edits[i].name);
+	}
 }
 
 static void run_check(struct work *w)
 {
 	struct edit *e = container_of(w, struct edit, work);
 
-	config_edit(e->cfg, e->name, e->value, &e->text, &e->err);
+	if (config_load(config_path(e->a->cfg), &e->cfg, &e->err) < 0 || e->count == 0)
+		return;
+	if (config_edit(e->cfg, e->edits, e->count, &e->text, &e->err) == 0)
+		config_each(e->cfg, look_at, e);
 }
 
 static void on_checked(struct work *w)
 {
 	struct edit *e = container_of(w, struct edit, work);
-	struct call *call = e->call;
 
+	if (e->err.code == ERR_NONE && e->a->is_stopping)
+		err_set(&e->err, ERR_TEMP, "authd is stopping");
 	if (e->err.code != ERR_NONE) {
-		call_fail_err(call, &e->err);
+		call_fail_err(e->call, &e->err);
 		edit_free(e);
 		return;
 	}
-	call->arg = e;
-	call->after = after_audit;
-	call->drop_arg = settings_drop;
-	call_commit(call, "%s", "");
+	e->carry =
+	    carry_start(e->a, e->count > 0 ? strbuf_span(&e->text) : span_of(NULL), on_prepared, e);
 }
 
-/* The commit failed: nothing was written. */
-void settings_drop(void *arg)
-{
-	edit_free(arg);
-}
-
-static void start_edit(struct call *call, struct span value)
+static struct edit *edit_new(struct call *call)
 {
 	struct edit *e = mem_zalloc(sizeof(*e));
-	struct err err = ERR_INIT;
 
 	e->call = call;
-	e->name = call->args[0];
-	e->value = value;
-	e->cfg = config_ref(call->a->cfg);
-	strbuf_init(&e->text, SETTINGS_MAX);
-	if (config_state_path(e->cfg, "conf", e->dir, &err) < 0) {
-		call_fail_err(call, &err);
-		edit_free(e);
-		return;
-	}
+	e->a = call->a;
+	strbuf_init(&e->text, CONFIG_FILE_MAX + 4096);
 	e->work.run = run_check;
 	e->work.done = on_checked;
+	return e;
+}
+
+/* step words an edit: a name and, with two, its value. */
+static void start_edit(struct call *call, uint32_t step)
+{
+	struct edit *e;
+
+	if (revert_left(call->a) > 0) {
+		call_fail(call, ERR_BUSY,
+		    "another change waits to be confirmed, %u s more: mailsteadctl confirm",
+		    (unsigned)revert_left(call->a));
+		return;
+	}
+	e = edit_new(call);
+	for (uint32_t i = 0; i + step <= call->arg_count; i += step) {
+		struct config_edit *one = &e->edits[e->count++];
+
+		one->name = call->args[i];
+		if (step == 2)
+			one->value = call->args[i + 1].p ? call->args[i + 1] : SPAN("");
+	}
 	workers_submit(call->a->files, &e->work);
 }
 
 void verb_set(struct call *call)
 {
-	start_edit(call, span_make(call->args[1].p ? call->args[1].p : "", call->args[1].n));
+	if (call->arg_count % 2 != 0)
+		call_fail(call, ERR_INVALID, "usage: set %s", call->verb->usage);
+	else
+		start_edit(call, 2);
 }
 
 void verb_unset(struct call *call)
 {
-	start_edit(call, span_of(NULL));
+	start_edit(call, 1);
 }
 
-/* --- showing -----------------------------------------------------------------------------------
- */
+void verb_reload(struct call *call)
+{
+	workers_submit(call->a->files, &edit_new(call)->work);
+}
+
+/* --- SIGHUP ----------------------------------------------------------------------------------- */
+struct hangup {
+	struct authd *a;
+	struct carry *carry;
+};
+
+static void hangup_ends(struct hangup *h)
+{
+	struct authd *a = h->a;
+
+	mem_free(h);
+	a->is_busy = false;
+	call_next(a);
+}
+
+static void on_hangup_done(
+    void *arg, const struct err *err, const struct ask_answer *answers, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		log_warning("reload-away", LOG_STR("process", answers[i].daemon),
+		    LOG_STR("reason", answers[i].text));
+	hangup_ends(arg);
+}
+
+static void on_hangup_prepared(void *arg, const struct err *err)
+{
+	struct hangup *h = arg;
+
+	if (err->code == ERR_NONE) {
+		carry_commit(h->carry, span_of(NULL), on_hangup_done, h);
+		return;
+	}
+	log_error("reload-refused", LOG_ERR(err));
+	hangup_ends(h);
+}
+
+void settings_hangup(struct authd *a)
+{
+	struct hangup *h;
+
+	if (a->is_stopping)
+		return;
+	if (a->current || a->is_busy) {
+		timer_set(&a->hangup, 200);
+		return;
+	}
+	a->is_busy = true;
+	h = mem_zalloc(sizeof(*h));
+	h->a = a;
+	h->carry = carry_start(a, span_of(NULL), on_hangup_prepared, h);
+}
+
+/* --- showing ---------------------------------------------------------------------------------- */
 struct showing {
 	struct call *call;
 	struct span name;

@@ -343,9 +343,10 @@ static int settings_path_of(
 	return result;
 }
 
-int config_load(const char *path, struct config **out, struct err *err)
+/* What it is read from, it is called settings.conf: that is where its lines will be. */
+static int load(const char *path, const char *suffix, struct config **out, struct err *err)
 {
-	char settings_path[CONFIG_PATH_MAX];
+	char settings_path[CONFIG_PATH_MAX], file[CONFIG_PATH_MAX + 8];
 	struct strbuf text, settings;
 	struct err missing;
 	int result = -1;
@@ -356,8 +357,8 @@ int config_load(const char *path, struct config **out, struct err *err)
 	if (config_file_read(path, &text, err) < 0 ||
 	    settings_path_of(path, strbuf_span(&text), settings_path, err) < 0)
 		goto out;
-	if (config_file_read(settings_path, &settings, &missing) < 0 &&
-	    missing.code != ERR_NOT_FOUND) {
+	snprintf(file, sizeof(file), "%s%s", settings_path, suffix);
+	if (config_file_read(file, &settings, &missing) < 0 && missing.code != ERR_NOT_FOUND) {
 		err_set(err, missing.code, "%s", missing.text);
 		goto out;
 	}
@@ -367,6 +368,16 @@ out:
 	strbuf_clear(&text);
 	strbuf_clear(&settings);
 	return result;
+}
+
+int config_load(const char *path, struct config **out, struct err *err)
+{
+	return load(path, "", out, err);
+}
+
+int config_load_next(const char *path, struct config **out, struct err *err)
+{
+	return load(path, ".next", out, err);
 }
 
 struct config_texts config_texts(const struct config *c)

@@ -60,6 +60,8 @@ struct config;
  * at first: smtp-alt 26 (as smtp), lmtp (127.0.0.1, 24), lmtp-unix (/run/mailstead/lmtp.sock).
  */
 int config_load(const char *path, struct config **out, struct err *err);
+/* The same with settings.conf.next instead of settings.conf: a change that is being prepared. */
+int config_load_next(const char *path, struct config **out, struct err *err);
 /*
  * The texts it was made of, valid as long as c is, and the way back: how a monitor hands its
  * configuration to a process that may read no file of it.
@@ -122,13 +124,18 @@ void config_each(
     const struct config *c, void (*fn)(void *arg, const struct config_value *v), void *arg);
 /* Checks one name and value on their own. */
 int config_check(struct span name, struct span value, struct err *err);
+struct config_edit {
+	struct span name, value; /* value.p NULL: removed */
+};
 /*
- * The text of settings.conf with name set to value (or removed when value.p is NULL), validated
- * together with the administrator's file: ERR_DENIED when mailstead.conf sets the same name (the
- * text says file and line), ERR_INVALID when the whole would not load.
+ * The text of settings.conf after these edits, validated together with the administrator's file:
+ * ERR_DENIED when mailstead.conf sets the same name (the text says file and line), ERR_INVALID when
+ * the whole would not load.
  */
-int config_edit(const struct config *c, struct span name, struct span value, struct strbuf *text,
-    struct err *err);
+int config_edit(const struct config *c, const struct config_edit *edits, size_t count,
+    struct strbuf *text, struct err *err);
+/* Longest file. */
+#define CONFIG_FILE_MAX (384 * 1024)
 /* Every setting with help and default, commented out: etc/mailstead.conf. */
 void config_sample(struct strbuf *out);
 void config_man(struct strbuf *out); /* the manual page, in roff */

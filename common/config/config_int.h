@@ -6,7 +6,6 @@
 
 #include <stdatomic.h>
 
-#define CONFIG_FILE_MAX (384 * 1024) /* both files together fit into one frame */
 #define CONFIG_LISTENERS_MAX 256
 
 enum value_type {

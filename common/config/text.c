@@ -85,25 +85,40 @@ static int refuse_if_in_main(const struct config *c, struct span name, struct er
 	return 0;
 }
 
-int config_edit(const struct config *c, struct span name, struct span value, struct strbuf *text,
-    struct err *err)
+static bool is_edited(const struct config_edit *edits, size_t count, struct span name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (span_eq(edits[i].name, name))
+			return true;
+	return false;
+}
+
+/* Of several edits of one name the last counts. */
+static bool is_last(const struct config_edit *edits, size_t count, size_t i)
+{
+	return !is_edited(edits + i + 1, count - i - 1, edits[i].name);
+}
+
+int config_edit(const struct config *c, const struct config_edit *edits, size_t count,
+    struct strbuf *text, struct err *err)
 {
 	struct config *next;
 
-	if (refuse_if_in_main(c, name, err) < 0)
-		return -1;
-	if (value.p && config_check(name, value, err) < 0)
-		return -1;
+	for (size_t i = 0; i < count; i++)
+		if (refuse_if_in_main(c, edits[i].name, err) < 0 ||
+		    (edits[i].value.p && config_check(edits[i].name, edits[i].value, err) < 0))
+			return -1;
 	strbuf_reset(text);
 	strbuf_add_str(
 	    text, "# Written by mailstead. The administrator's file is mailstead.conf.\n");
 	for (size_t i = 0; i < c->settings.count; i++)
-		if (!span_eq(c->settings.list[i].name, name))
+		if (!is_edited(edits, count, c->settings.list[i].name))
 			add_line(
 			    text, c->settings.list[i].name, span_of(c->settings.list[i].value));
-	if (value.p)
-		add_line(text, name, value);
-	if (text->failed)
+	for (size_t i = 0; i < count; i++)
+		if (edits[i].value.p && is_last(edits, count, i))
+			add_line(text, edits[i].name, edits[i].value);
+	if (text->failed || text->n > CONFIG_FILE_MAX)
 		return err_set(err, ERR_LIMIT, "settings.conf would be too long");
 	if (config_build(c->main.path, span_make(c->main.text, c->main.text_n), c->settings.path,
 		strbuf_span(text), &next, err) < 0)

@@ -59,12 +59,13 @@ static void on_stop(void *arg, int signo)
 	supervisor_stop(r->supervisor);
 }
 
+/* authd carries it to all others. */
 static void on_hangup(void *arg, int signo)
 {
 	struct run *r = arg;
 
 	for (size_t i = 0; i < ARRAY_LEN(programs); i++)
-		if (!programs[i].is_foreign)
+		if (programs[i].who == WHO_AUTH && programs[i].has_user)
 			program_signal(r->programs[i], SIGHUP);
 }
 

@@ -103,7 +103,7 @@ static void on_stop(void *arg, int signo)
 
 static void on_hangup(void *arg, int signo)
 {
-	monitor_reload(arg, NULL);
+	monitor_reload(arg);
 }
 
 static void on_parent(
@@ -205,6 +205,7 @@ static int monitor_start(struct monitor *m, struct err *err)
 
 static void monitor_end(struct monitor *m)
 {
+	monitor_led_end(m);
 	change_end(m);
 	supervisor_free(m->supervisor);
 	keys_watch_free(m->watch);

@@ -7,53 +7,147 @@
 #include <stdio.h>
 
 #define RECORD_MAX (16 * 1024)
+#define LED_MS 30000
+#define NUMBER_MAX 32
 
-/* A reload on its way; the log or rq learns how it ends. */
-struct reload {
-	struct monitor *m;
+/* --- a change that authd leads ---------------------------------------------------------------- */
+/*
+ * "prepare NUMBER next|now", then "commit NUMBER" or "abort NUMBER". What is prepared and then
+ * hears nothing is forgotten, and the files say what holds: authd may have died on either side of
+ * its rename.
+ */
+struct led {
+	char number[NUMBER_MAX];
+	bool is_prepared;
 	struct admin_request rq;
-	bool has_request;
+	struct timer deadline;
 };
 
-static void reload_ends(struct reload *r, const struct err *err)
+static void led_end(struct monitor *m)
 {
-	if (err->code != ERR_NONE)
-		log_error("reload-refused", LOG_ERR(err));
-	else
-		log_info("reload", LOG_STR("file", r->m->conf_path));
-	if (r->has_request)
-		admin_end(&r->rq, err->code, "%s", err->code ? err->text : "");
-	mem_free(r);
+	timer_clear(&m->led->deadline);
+	mem_free(m->led);
+	m->led = NULL;
 }
 
+static bool is_led(const struct monitor *m, const struct ipc_admin *cmd)
+{
+	return m->led && m->led->is_prepared && span_eq(cmd->words[1], span_of(m->led->number));
+}
+
+static void on_led_prepared(void *arg, const struct err *err)
+{
+	struct monitor *m = arg;
+	struct admin_request rq = m->led->rq;
+
+	if (err->code != ERR_NONE) {
+		log_error("change-refused", LOG_ERR(err));
+		led_end(m);
+	} else {
+		m->led->is_prepared = true;
+		timer_set(&m->led->deadline, LED_MS);
+	}
+	admin_end(&rq, err->code, "%s", err->code ? err->text : "");
+}
+
+static void on_led_deadline(void *arg)
+{
+	struct monitor *m = arg;
+
+	log_warning("change-forgotten", LOG_STR("reason", "neither commit nor abort came"));
+	led_end(m);
+	change_abort(m->change);
+	monitor_reload(m);
+}
+
+static void answer_prepare(
+    struct monitor *m, const struct ipc_admin *cmd, const struct admin_request *rq)
+{
+	struct err err = ERR_INIT;
+	struct config *cfg;
+	int result;
+
+	if (m->led) {
+		admin_end(rq, ERR_BUSY, "%s: another change is on its way", m->spec->name);
+		return;
+	}
+	m->led = mem_zalloc(sizeof(*m->led));
+	snprintf(m->led->number, sizeof(m->led->number), "%.*s", SPAN_FMT(cmd->words[1]));
+	m->led->rq = *rq;
+	timer_init(&m->led->deadline, m->loop, on_led_deadline, m);
+	result = span_eq(cmd->words[2], SPAN("next")) ? config_load_next(m->conf_path, &cfg, &err)
+						      : config_load(m->conf_path, &cfg, &err);
+	if (result < 0 || change_prepare(m, cfg, on_led_prepared, m, &err) < 0)
+		on_led_prepared(m, &err);
+}
+
+static void on_led_committed(void *arg, const struct err *err)
+{
+	struct monitor *m = arg;
+	struct admin_request rq = m->led->rq;
+
+	led_end(m);
+	log_info("reload", LOG_STR("file", m->conf_path));
+	admin_end(&rq, err->code, "%s", err->code ? err->text : "");
+}
+
+static void answer_commit(
+    struct monitor *m, const struct ipc_admin *cmd, const struct admin_request *rq)
+{
+	if (!is_led(m, cmd)) {
+		/* Too late, but what is committed is in the files. */
+		admin_end(rq, ERR_NOT_FOUND, "%s: no such change is prepared", m->spec->name);
+		monitor_reload(m);
+		return;
+	}
+	m->led->rq = *rq;
+	m->led->is_prepared = false;
+	timer_stop(&m->led->deadline);
+	change_commit(m->change, on_led_committed, m);
+}
+
+static void answer_abort(
+    struct monitor *m, const struct ipc_admin *cmd, const struct admin_request *rq)
+{
+	if (is_led(m, cmd)) {
+		led_end(m);
+		change_abort(m->change);
+	}
+	admin_end(rq, ERR_NONE, "%s", "");
+}
+
+void monitor_led_end(struct monitor *m)
+{
+	if (m->led)
+		led_end(m);
+}
+
+/* --- a change of our own: SIGHUP -------------------------------------------------------------- */
 static void on_committed(void *arg, const struct err *err)
 {
-	reload_ends(arg, err);
+	struct monitor *m = arg;
+
+	log_info("reload", LOG_STR("file", m->conf_path));
 }
 
 static void on_prepared(void *arg, const struct err *err)
 {
-	struct reload *r = arg;
+	struct monitor *m = arg;
 
 	if (err->code != ERR_NONE)
-		reload_ends(r, err);
+		log_error("reload-refused", LOG_ERR(err));
 	else
-		change_commit(r->m->change, on_committed, r);
+		change_commit(m->change, on_committed, m);
 }
 
-void monitor_reload(struct monitor *m, const struct admin_request *rq)
+void monitor_reload(struct monitor *m)
 {
-	struct reload *r = mem_zalloc(sizeof(*r));
 	struct err err = ERR_INIT;
 	struct config *cfg;
 
-	r->m = m;
-	r->has_request = rq != NULL;
-	if (rq)
-		r->rq = *rq;
 	if (config_load(m->conf_path, &cfg, &err) < 0 ||
-	    change_prepare(m, cfg, on_prepared, r, &err) < 0)
-		reload_ends(r, &err);
+	    change_prepare(m, cfg, on_prepared, m, &err) < 0)
+		log_error("reload-refused", LOG_ERR(&err));
 }
 
 /* --- certificates ----------------------------------------------------------------------------- */
@@ -113,8 +207,12 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 		admin_end(&rq, ERR_INVALID, "malformed request");
 	else if (cmd.count == 1 && span_eq(cmd.words[0], SPAN("status")))
 		answer_status(m, &rq);
-	else if (cmd.count == 1 && span_eq(cmd.words[0], SPAN("reload")))
-		monitor_reload(m, &rq);
+	else if (cmd.count == 3 && span_eq(cmd.words[0], SPAN("prepare")))
+		answer_prepare(m, &cmd, &rq);
+	else if (cmd.count == 2 && span_eq(cmd.words[0], SPAN("commit")))
+		answer_commit(m, &cmd, &rq);
+	else if (cmd.count == 2 && span_eq(cmd.words[0], SPAN("abort")))
+		answer_abort(m, &cmd, &rq);
 	else
 		admin_end(&rq, ERR_UNSUPPORTED, "%s has no such verb", m->spec->name);
 }

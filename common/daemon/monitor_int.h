@@ -63,6 +63,8 @@ struct change {
 	void *arg;
 };
 
+struct led;
+
 struct monitor {
 	const struct monitor_spec *spec;
 	const char *conf_path;
@@ -74,6 +76,7 @@ struct monitor {
 	struct fed *roles;
 	struct supervisor *supervisor;
 	struct change *change;
+	struct led *led;   /* the change is authd's */
 	struct list queue; /* of changes that wait for it */
 	size_t queued;
 	struct deferred next_change;
@@ -123,7 +126,8 @@ void change_role_gone(struct fed *role);
 /* monitor_ctl.c */
 int monitor_ctl_open(struct monitor *m, struct err *err);
 /* Loads the files and carries it through; the log tells how it ended. */
-void monitor_reload(struct monitor *m, const struct admin_request *rq);
+void monitor_reload(struct monitor *m);
+void monitor_led_end(struct monitor *m); /* forgets a change that authd leads */
 
 /* keyd has something new (or was started again): the same configuration with its certificates. */
 void monitor_renew_keys(struct monitor *m);

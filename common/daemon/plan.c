@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define OWN_MAX 16
+
 /* --- ports ------------------------------------------------------------------------------------ */
 static void port_unref(struct port *p)
 {
@@ -20,10 +22,25 @@ static void port_unref(struct port *p)
 	mem_free(p);
 }
 
-/* One that is open from before is the one. */
-static int bind_one(const char *address, uint16_t port, struct err *err)
+/* Our own sockets on this port, whatever their address. */
+static size_t own_sockets(const struct plan *p, uint16_t port, int *fds, size_t max)
 {
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->port_count; i++)
+		for (size_t k = 0; k < 2 && p->ports[i]->port == port && n < max; k++)
+			if (p->ports[i]->fds[k] >= 0)
+				fds[n++] = p->ports[i]->fds[k];
+	return n;
+}
+
+/* One that is open from before is the one. */
+static int bind_one(const struct plan *before, const char *address, uint16_t port, struct err *err)
+{
+	struct err first = ERR_INIT;
+	int ours[OWN_MAX];
 	struct net_addr a;
+	size_t n;
 	int fd;
 
 	if (address[0] == '/')
@@ -31,22 +48,29 @@ static int bind_one(const char *address, uint16_t port, struct err *err)
 	if (net_addr_parse(&a, span_of(address), port, err) < 0)
 		return -1;
 	fd = parked_take(&a);
-	return fd >= 0 ? fd : listen_tcp(&a, err);
+	if (fd < 0)
+		fd = listen_tcp(&a, &first);
+	if (fd >= 0)
+		return fd;
+	n = own_sockets(before, port, ours, OWN_MAX);
+	if (n > 0)
+		return listen_tcp_beside(&a, ours, n, err);
+	return err_set(err, first.code, "%s", first.text);
 }
 
 /* "*" is IPv6 and IPv4, each on a socket of its own; a machine without IPv6 has the one. */
-static int bind_sockets(struct port *p, struct err *err)
+static int bind_sockets(const struct plan *before, struct port *p, struct err *err)
 {
 	struct err v6 = ERR_INIT;
 
 	if (strcmp(p->address, "*") != 0) {
-		p->fds[0] = bind_one(p->address, p->port, err);
+		p->fds[0] = bind_one(before, p->address, p->port, err);
 		return p->fds[0] < 0 ? -1 : 0;
 	}
-	p->fds[0] = bind_one("0.0.0.0", p->port, err);
+	p->fds[0] = bind_one(before, "0.0.0.0", p->port, err);
 	if (p->fds[0] < 0)
 		return -1;
-	p->fds[1] = bind_one("::", p->port, &v6);
+	p->fds[1] = bind_one(before, "::", p->port, &v6);
 	if (p->fds[1] < 0 && access("/proc/net/if_inet6", F_OK) == 0)
 		return err_set(err, v6.code, "%s", v6.text);
 	return 0;
@@ -109,7 +133,7 @@ static int add_port(
 	}
 	port->refs++;
 	p->ports[p->port_count++] = port;
-	if (port->fds[0] < 0 && bind_sockets(port, err) < 0)
+	if (port->fds[0] < 0 && bind_sockets(before, port, err) < 0)
 		return err_wrap(err, "listener %s", l->name);
 	return 0;
 }

@@ -63,7 +63,9 @@ static void on_hangup(void *arg, int signo)
 	struct frame *f = arg;
 	struct err err = ERR_INIT;
 
-	if (frame_reload(f, &err) < 0)
+	if (f->has_started && f->role.ops->on_hangup)
+		f->role.ops->on_hangup(&f->role);
+	else if (frame_reload(f, &err) < 0)
 		log_error("reload-refused", LOG_ERR(&err));
 }
 
@@ -103,6 +105,12 @@ static void on_stop(void *arg, int signo)
 		loop_stop(f->role.loop);
 	else
 		drain(f, DRAIN_MS);
+}
+
+void role_take_config(struct role *r, struct config *cfg)
+{
+	/* Only the first configuration of a process can fail: it starts things. */
+	(void)frame_take_config(container_of(r, struct frame, role), cfg, NULL);
 }
 
 void role_finished(struct role *r)

@@ -59,6 +59,8 @@ struct role_ops {
 	bool (*make_room)(struct role *r, struct role_listener *l);
 	/* r->cfg is the new configuration. May be NULL. */
 	void (*on_reload)(struct role *r);
+	/* SIGHUP, instead of loading the configuration again. May be NULL. */
+	void (*on_hangup)(struct role *r);
 	/* Finish sessions, then call role_finished. The process ends 30 s later all the same. */
 	void (*on_drain)(struct role *r);
 	/* After the loop ended: close what start opened. May be NULL. */
@@ -92,6 +94,9 @@ struct role {
 int role_main(int argc, char **argv, const struct role_ops *ops);
 void role_connection_gone(struct role *r, struct role_listener *l, const struct net_addr *peer);
 void role_finished(struct role *r);
+/* What on_reload brings from now on (takes the reference), for a role that reads configurations
+ * itself. */
+void role_take_config(struct role *r, struct config *cfg);
 /* An unrecoverable fault (failed sync): log, stop acknowledging, exit with status 74. */
 _Noreturn void role_fail(struct role *r, const struct err *err);
 /* A short random id for a session, as in the log: 16 hex digits and a NUL. */

@@ -29,21 +29,25 @@ struct listener {
 	struct net_addr addr;
 };
 
-int listen_tcp(const struct net_addr *addr, struct err *err)
+static int set_option(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+static int open_listening(const struct net_addr *addr, bool is_shared, struct err *err)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = net_addr_to_sockaddr(addr, &ss);
 	char text[NET_ADDR_TEXT];
-	int one = 1;
 	int fd;
 
 	net_addr_format_port(addr, text);
 	fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return err_errno(err, errno, "socket for %s", text);
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-	    (ss.ss_family == AF_INET6 &&
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)) {
+	if (set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) < 0 ||
+	    (is_shared && set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0) ||
+	    (ss.ss_family == AF_INET6 && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) < 0)) {
 		err_errno(err, errno, "options of %s", text);
 		goto bad;
 	}
@@ -82,6 +86,26 @@ int listen_unix(const char *path, struct err *err)
 		close(fd);
 		return -1;
 	}
+	return fd;
+}
+
+int listen_tcp(const struct net_addr *addr, struct err *err)
+{
+	return open_listening(addr, false, err);
+}
+
+/* Nobody but us may share, and not for longer than it takes. */
+int listen_tcp_beside(const struct net_addr *addr, const int *ours, size_t count, struct err *err)
+{
+	int fd;
+
+	for (size_t i = 0; i < count; i++)
+		(void)set_option(ours[i], SOL_SOCKET, SO_REUSEPORT, 1);
+	fd = open_listening(addr, true, err);
+	for (size_t i = 0; i < count; i++)
+		(void)set_option(ours[i], SOL_SOCKET, SO_REUSEPORT, 0);
+	if (fd >= 0)
+		(void)set_option(fd, SOL_SOCKET, SO_REUSEPORT, 0);
 	return fd;
 }
 

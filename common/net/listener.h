@@ -13,6 +13,9 @@ struct listener;
 /* Binds and listens (SO_REUSEADDR, IPV6_V6ONLY, backlog 1024, CLOEXEC, non-blocking). addr->port 0
  * lets the kernel pick. Returns the descriptor or -1. */
 int listen_tcp(const struct net_addr *addr, struct err *err);
+/* The same where one of our own sockets, that is about to be closed, has the port on an address
+ * that overlaps: "*" becomes 192.0.2.1, or the other way round. Both exist for a while. */
+int listen_tcp_beside(const struct net_addr *addr, const int *ours, size_t count, struct err *err);
 
 /* The same for a unix socket at an absolute path: any local user may connect, as to a TCP port of
  * this machine. A socket that nobody listens on any more is replaced. */

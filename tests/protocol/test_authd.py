@@ -412,7 +412,7 @@ def test_audit_says_who_did_what_and_no_secret(authd):
 
 def test_settings(authd):
     rows, text = authd.admin("set", "imap.command_line_max", "32K")
-    assert rows[0] == {"name": "imap.command_line_max", "restart": 0}
+    assert rows[0] == {"name": "imap.command_line_max", "restart": 0, "confirm": 0}
     authd.admin("set", "server.hostname", "mx.example.test")
     assert authd.admin("get", "imap.command_line_max")[0][0]["value"] == "32K"
     assert {"imap.command_line_max", "server.hostname", "paths.run"} <= {
@@ -429,6 +429,72 @@ def test_settings(authd):
     assert authd.admin("get", "server.hostname")[0][0]["value"] == "mx.example.test"
     authd.admin("unset", "server.hostname")
     assert authd.admin("get", "server.hostname")[0][0]["origin"] == "default"
+
+
+def value(authd, name):
+    return authd.admin("get", name)[0][0]["value"]
+
+
+def test_several_settings_at_once_all_or_none(authd):
+    refused(ERR_INVALID, authd.admin, "set", "listener.more.port", "10143", "listener.more.tls")
+    refused(ERR_INVALID, authd.admin, "set", "smtp.recipients_max", "200", "smtp.received_max", "0")
+    assert value(authd, "smtp.recipients_max") == "1000"
+    # Alone it would stand on port 25, which is another's.
+    refused(ERR_INVALID, authd.admin, "set", "listener.more.role", "imap")
+    rows, _ = authd.admin("set", "listener.more.role", "imap", "listener.more.port", "10143")
+    assert [r["name"] for r in rows if "name" in r] == ["listener.more.role", "listener.more.port"]
+    assert value(authd, "listener.more.port") == "10143"
+    authd.admin("unset", "listener.more.role", "listener.more.port")
+    refused(ERR_NOT_FOUND, authd.admin, "get", "listener.more.port")
+
+
+def wait_until(what):
+    end = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_change_that_could_lock_out_waits_to_be_confirmed(authd):
+    revert = f"{authd.state}/conf/settings.revert"
+    refused(ERR_NOT_FOUND, authd.admin, "confirm")
+    assert authd.admin("confirm", "status")[0] == []
+    before = value(authd, "web.port")
+    authd.admin("set", "smtp.recipients_max", "300")
+    rows, text = authd.admin("set", "web.port", "8443")
+    assert rows[0]["confirm"] == 60 and "mailsteadctl confirm" in text
+    assert 0 < authd.admin("confirm", "status")[0][0]["seconds"] <= 60
+    refused(ERR_BUSY, authd.admin, "set", "smtp.recipients_max", "400")
+    authd.admin("reload")
+    assert value(authd, "web.port") == "8443"
+    authd.admin("confirm")
+    assert not os.path.exists(revert) and authd.admin("confirm", "status")[0] == []
+    assert value(authd, "web.port") == "8443"
+    authd.admin("set", "web.port", "9443")
+    # A power cut makes it neither final nor longer.
+    authd.kill()
+    authd.start()
+    assert value(authd, "web.port") == "9443"
+    assert 0 < authd.admin("confirm", "status")[0][0]["seconds"] <= 60
+    authd.kill()
+    lines = open(revert, encoding="utf-8").read().split("\n", 1)
+    with open(revert, "w", encoding="utf-8") as late:
+        late.write(f"# Undone at {int(time.time()) - 5} unless confirmed.\n{lines[1]}")
+    authd.start()
+    wait_until(lambda: value(authd, "web.port") == "8443")
+    wait_until(lambda: not os.path.exists(revert))
+    wait_until(lambda: "event=settings-reverted" in authd.log_text())
+    assert value(authd, "smtp.recipients_max") == "300" and before != "8443"
+    authd.admin("set", "smtp.recipients_max", "400")
+
+
+def test_a_browser_confirms_through_the_new_port_only(authd):
+    token = authd.web("login", "root@example.test", secret=PASSWORD)[0][0]["token"]
+    authd.admin("set", "web.port", "8443")
+    for words in (["confirm"], ["confirm", "443"], ["confirm", "x"]):
+        refused(ERR_DENIED, authd.web, *words, token=token)
+    authd.web("confirm", "8443", token=token)
+    refused(ERR_NOT_FOUND, authd.web, "confirm", "8443", token=token)
 
 
 def test_status_and_daemons_that_are_away(authd):

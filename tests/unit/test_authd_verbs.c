@@ -1,6 +1,6 @@
 /* The table of admin verbs: default deny, the longest match, no doubles; and settings.conf's
  * writer. */
-#include "common/authd/settings.h"
+#include "common/authd/revert.h"
 #include "common/base/mem.h"
 
 #include <check.h>
@@ -89,7 +89,7 @@ START_TEST(what_changes)
 	    "account list", "account show", "app-password list", "alias list", "get", "diff",
 	    "audit list", "status", "queue list", "queue show", "setup status", "my account",
 	    "my app-password list", "undelete list", "cert list", "cert show", "cert check",
-	    "cert export-chain", "sender list", "trace"};
+	    "cert export-chain", "sender list", "trace", "confirm status"};
 	const struct verb *v;
 	size_t n = 0;
 	uint32_t words;
@@ -104,38 +104,39 @@ START_TEST(what_changes)
 }
 END_TEST
 
-START_TEST(settings_file)
+/* The change that waits, and what it was before. */
+START_TEST(revert_file)
 {
 	char dir[] = "/tmp/mailstead-unit-XXXXXX";
-	char path[64], got[64] = "";
+	char path[64];
 	struct err err = ERR_INIT;
-	struct stat st;
+	struct strbuf text;
+	int64_t until = 0;
 	FILE *f;
 
 	ck_assert_ptr_nonnull(mkdtemp(dir));
-	snprintf(path, sizeof(path), "%s/settings.conf", dir);
-	ck_assert_int_eq(settings_write(dir, SPAN("first, and longer\n"), &err), 0);
-	ck_assert_int_eq(settings_write(dir, SPAN("second\n"), &err), 0);
-	f = fopen(path, "r");
+	strbuf_init(&text, 1000);
+	ck_assert_int_lt(revert_read(dir, &text, &until, &err), 0);
+	ck_assert_int_eq(err.code, ERR_NOT_FOUND);
+	ck_assert_int_eq(revert_write(dir, SPAN("a = 1\nb = 2\n"), 1234567890123, &err), 0);
+	ck_assert_int_eq(revert_read(dir, &text, &until, &err), 0);
+	ck_assert_str_eq(text.p, "a = 1\nb = 2\n");
+	ck_assert_int_eq(until, 1234567890123);
+	ck_assert_int_eq(revert_write(dir, SPAN(""), 5, &err), 0);
+	ck_assert_int_eq(revert_read(dir, &text, &until, &err), 0);
+	ck_assert_uint_eq(text.n, 0);
+	ck_assert_int_eq(revert_remove(dir, &err), 0);
+	ck_assert_int_eq(revert_remove(dir, &err), 0);
+	snprintf(path, sizeof(path), "%s/settings.revert", dir);
+	f = fopen(path, "w");
 	ck_assert_ptr_nonnull(f);
-	ck_assert_ptr_nonnull(fgets(got, sizeof(got), f));
-	ck_assert_int_eq(fgetc(f), EOF);
+	fputs("something else\n", f);
 	fclose(f);
-	ck_assert_str_eq(got, "second\n");
-	ck_assert_int_eq(stat(path, &st), 0);
-	ck_assert_uint_eq(st.st_mode & 0777, 0644);
-	/* A link planted at the temporary name is not followed, and the file stays as it was. */
-	snprintf(path, sizeof(path), "%s/settings.conf.new", dir);
-	ck_assert_int_eq(symlink("/tmp/mailstead-unit-nowhere", path), 0);
-	ck_assert_int_lt(settings_write(dir, SPAN("third\n"), &err), 0);
-	ck_assert_int_ne(access("/tmp/mailstead-unit-nowhere", F_OK), 0);
-	snprintf(path, sizeof(path), "%s/settings.conf", dir);
-	ck_assert_int_eq(stat(path, &st), 0);
-	ck_assert_int_eq(st.st_size, 7);
+	ck_assert_int_lt(revert_read(dir, &text, &until, &err), 0);
+	ck_assert_int_eq(err.code, ERR_INVALID);
+	strbuf_clear(&text);
 	ck_assert_int_eq(unlink(path), 0);
 	ck_assert_int_eq(rmdir(dir), 0);
-	ck_assert_int_lt(settings_write(dir, SPAN("x"), &err), 0);
-	ck_assert_int_eq(err.code, ERR_NOT_FOUND);
 }
 END_TEST
 
@@ -150,7 +151,7 @@ int main(void)
 	tcase_add_test(c, nothing_else_is);
 	tcase_add_test(c, who_may);
 	tcase_add_test(c, what_changes);
-	tcase_add_test(c, settings_file);
+	tcase_add_test(c, revert_file);
 	suite_add_tcase(s, c);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);

@@ -376,7 +376,8 @@ static void edit(const char *main_text, const char *settings_text, const char *n
 	int result;
 
 	strbuf_init(&text, 4096);
-	result = config_edit(c, span_of(name), span_of(value), &text, &err);
+	result =
+	    config_edit(c, &(struct config_edit){span_of(name), span_of(value)}, 1, &text, &err);
 	ck_assert_str_eq(result == 0 ? "" : err.text, want_error);
 	if (result == 0) {
 		struct config *again;

@@ -228,7 +228,8 @@ static void expect_line(int fd, const char *want)
 /* Asks a control socket; records come as "name=value " in out, the end's text behind them. */
 static enum err_code ask(const char *whom, const char *verb, char *out, size_t cap)
 {
-	struct ipc_admin cmd = {.count = verb[0] ? 1 : 0, .words = {span_of(verb)}};
+	struct ipc_admin cmd = {.count = 0};
+	struct span rest = span_of(verb);
 	struct strbuf body, buf;
 	struct ipc_error end = {0};
 	struct ipc_msg msg;
@@ -236,6 +237,8 @@ static enum err_code ask(const char *whom, const char *verb, char *out, size_t c
 	char path[64];
 	int fd;
 
+	while (verb[0] && span_split(&rest, ' ', &cmd.words[cmd.count]))
+		cmd.count++;
 	snprintf(path, sizeof(path), "%s/ctl", whom);
 	fd = ipc_sync_connect(in_dir(path), 10000, &err);
 
@@ -268,6 +271,14 @@ static enum err_code ask(const char *whom, const char *verb, char *out, size_t c
 	strbuf_clear(&buf);
 	close(fd);
 	return (enum err_code)end.code;
+}
+
+/* As authd does it: the files as they are, prepared, then committed. */
+static enum err_code reload(char *out, size_t cap)
+{
+	enum err_code code = ask("watcher", "prepare 1 now", out, cap);
+
+	return code == ERR_NONE ? ask("watcher", "commit 1", out, cap) : code;
 }
 
 static void setup(void)
@@ -398,7 +409,7 @@ START_TEST(reload_moves_a_port)
 	a = dial(port);
 	expect_line(a, "hello from x\r\n");
 	write_conf(listener(other_port, "server.hostname = y\n"));
-	ck_assert_int_eq(ask("watcher", "reload", text, sizeof(text)), ERR_NONE);
+	ck_assert_int_eq(reload(text, sizeof(text)), ERR_NONE);
 	ck_assert_int_lt(dial(port), 0);
 	b = dial(other_port);
 	expect_line(b, "hello from y\r\n");
@@ -430,13 +441,22 @@ START_TEST(reload_is_all_or_nothing)
 	    "server.hostname = y\n",
 	    other_port);
 	write_conf(listener(port, conf));
-	ck_assert_int_ne(ask("watcher", "reload", text, sizeof(text)), ERR_NONE);
+	ck_assert_int_ne(reload(text, sizeof(text)), ERR_NONE);
 	ck_assert_ptr_nonnull(strstr(text, "listener second: bind 127.0.0.1:"));
 	a = dial(port);
 	expect_line(a, "hello from x\r\n");
 	close(a);
+	/* Prepared and then dropped: the same. */
+	write_conf(listener(port, "server.hostname = z\n"));
+	ck_assert_int_eq(ask("watcher", "prepare 7 now", text, sizeof(text)), ERR_NONE);
+	ck_assert_int_eq(ask("watcher", "prepare 8 now", text, sizeof(text)), ERR_BUSY);
+	ck_assert_int_eq(ask("watcher", "abort 7", text, sizeof(text)), ERR_NONE);
+	ck_assert_int_eq(ask("watcher", "abort 7", text, sizeof(text)), ERR_NONE);
+	a = dial(port);
+	expect_line(a, "hello from x\r\n");
+	close(a);
 	write_conf("nonsense\n");
-	ck_assert_int_eq(ask("watcher", "reload", text, sizeof(text)), ERR_INVALID);
+	ck_assert_int_eq(reload(text, sizeof(text)), ERR_INVALID);
 	ck_assert_ptr_nonnull(
 	    strstr(text, "mailstead.conf:6: found \"nonsense\", expected name = value"));
 	kill(child, SIGHUP);
@@ -467,7 +487,7 @@ START_TEST(drains)
 	expect_output("event=drain");
 	for (int b; (b = dial(port)) >= 0;)
 		close(b); /* it says so just before it closes the port */
-	ck_assert_int_eq(ask("watcher", "reload", text, sizeof(text)), ERR_BUSY);
+	ck_assert_int_eq(reload(text, sizeof(text)), ERR_BUSY);
 	ck_assert_int_eq(ask("tester", "status", text, sizeof(text)), ERR_NONE);
 	ck_assert_int_eq(waitpid(child, NULL, WNOHANG), 0);
 	send(a, "x", 1, 0);
