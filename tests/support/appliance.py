@@ -76,9 +76,7 @@ class Appliance:
         self.conf = f"{self.folder}/etc/mailstead.conf"
         self.log = f"{self.folder}/log"
         self.settings = {**SETTINGS, **(settings or {})}
-        # lighttpd reads its key as who starts it.
-        self.is_separate = (os.geteuid() == 0 and user is None and
-                            self.settings["web.port"] == "0")
+        self.is_separate = os.geteuid() == 0 and user is None
         if self.is_separate:
             self.settings.setdefault("process.uid_base", str(UID_BASE))
         self.listeners = listeners or {}
