@@ -13,7 +13,7 @@
 /* A change that waits for the one on its way. */
 struct queued {
 	struct list link;
-	struct config *cfg;
+	enum change_to to;
 	void (*done)(void *arg, const struct err *err);
 	void *arg;
 };
@@ -135,10 +135,21 @@ static void fetch(struct change *c)
 		feed(c);
 }
 
-static void start(struct monitor *m, struct config *cfg,
-    void (*done)(void *arg, const struct err *err), void *arg)
+static int load(struct monitor *m, enum change_to to, struct config **cfg, struct err *err)
+{
+	if (to == CHANGE_FILES)
+		return config_load(m->conf_path, cfg, err);
+	if (to == CHANGE_NEXT)
+		return config_load_next(m->conf_path, cfg, err);
+	*cfg = config_ref(m->plan.cfg);
+	return 0;
+}
+
+static void start(
+    struct monitor *m, enum change_to to, void (*done)(void *arg, const struct err *err), void *arg)
 {
 	struct change *c = mem_zalloc(sizeof(*c));
+	struct config *cfg;
 
 	c->m = m;
 	c->done = done;
@@ -147,7 +158,7 @@ static void start(struct monitor *m, struct config *cfg,
 	timer_init(&c->deadline, m->loop, on_deadline, c);
 	m->change = c;
 	c->fetches = mem_array(m->spec->count, sizeof(*c->fetches));
-	if (plan_make(m, &c->next, cfg, &m->plan, &c->err) < 0) {
+	if (load(m, to, &cfg, &c->err) < 0 || plan_make(m, &c->next, cfg, &m->plan, &c->err) < 0) {
 		tell(c);
 		return;
 	}
@@ -170,7 +181,7 @@ static void on_next(void *arg)
 
 	if (!q)
 		return;
-	start(m, q->cfg, q->done, q->arg);
+	start(m, q->to, q->done, q->arg);
 	mem_free(q);
 }
 
@@ -188,7 +199,6 @@ void change_end(struct monitor *m)
 	err_set(&err, ERR_BUSY, "%s: shutting down", m->spec->name);
 	while ((q = take_queued(m))) {
 		q->done(q->arg, &err);
-		config_unref(q->cfg);
 		mem_free(q);
 	}
 	if (m->change)
@@ -196,22 +206,20 @@ void change_end(struct monitor *m)
 	deferred_cancel(&m->next_change);
 }
 
-int change_prepare(struct monitor *m, struct config *cfg,
+int change_prepare(struct monitor *m, enum change_to to,
     void (*done)(void *arg, const struct err *err), void *arg, struct err *err)
 {
 	struct queued *q;
 
-	if (m->is_stopping || m->queued == QUEUE_MAX) {
-		config_unref(cfg);
+	if (m->is_stopping || m->queued == QUEUE_MAX)
 		return err_set(err, ERR_BUSY, "%s: %s", m->spec->name,
 		    m->is_stopping ? "shutting down" : "too many changes at once");
-	}
 	if (!m->change && list_is_empty(&m->queue)) {
-		start(m, cfg, done, arg);
+		start(m, to, done, arg);
 		return 0;
 	}
 	q = mem_zalloc(sizeof(*q));
-	*q = (struct queued){.cfg = cfg, .done = done, .arg = arg};
+	*q = (struct queued){.to = to, .done = done, .arg = arg};
 	list_append(&m->queue, &q->link);
 	m->queued++;
 	return 0;

@@ -63,9 +63,8 @@ static void on_led_deadline(void *arg)
 static void answer_prepare(
     struct monitor *m, const struct ipc_admin *cmd, const struct admin_request *rq)
 {
+	enum change_to to = span_eq(cmd->words[2], SPAN("next")) ? CHANGE_NEXT : CHANGE_FILES;
 	struct err err = ERR_INIT;
-	struct config *cfg;
-	int result;
 
 	if (m->led) {
 		admin_end(rq, ERR_BUSY, "%s: another change is on its way", m->spec->name);
@@ -75,9 +74,7 @@ static void answer_prepare(
 	snprintf(m->led->number, sizeof(m->led->number), "%.*s", SPAN_FMT(cmd->words[1]));
 	m->led->rq = *rq;
 	timer_init(&m->led->deadline, m->loop, on_led_deadline, m);
-	result = span_eq(cmd->words[2], SPAN("next")) ? config_load_next(m->conf_path, &cfg, &err)
-						      : config_load(m->conf_path, &cfg, &err);
-	if (result < 0 || change_prepare(m, cfg, on_led_prepared, m, &err) < 0)
+	if (change_prepare(m, to, on_led_prepared, m, &err) < 0)
 		on_led_prepared(m, &err);
 }
 
@@ -143,10 +140,8 @@ static void on_prepared(void *arg, const struct err *err)
 void monitor_reload(struct monitor *m)
 {
 	struct err err = ERR_INIT;
-	struct config *cfg;
 
-	if (config_load(m->conf_path, &cfg, &err) < 0 ||
-	    change_prepare(m, cfg, on_prepared, m, &err) < 0)
+	if (change_prepare(m, CHANGE_FILES, on_prepared, m, &err) < 0)
 		log_error("reload-refused", LOG_ERR(&err));
 }
 
@@ -175,8 +170,7 @@ void monitor_renew_keys(struct monitor *m)
 {
 	struct err err = ERR_INIT;
 
-	if (!m->is_stopping &&
-	    change_prepare(m, config_ref(m->plan.cfg), on_keys_prepared, m, &err) < 0)
+	if (!m->is_stopping && change_prepare(m, CHANGE_NOTHING, on_keys_prepared, m, &err) < 0)
 		log_error("certificates-refused", LOG_ERR(&err));
 }
 

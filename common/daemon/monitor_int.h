@@ -112,9 +112,15 @@ void plan_send(const struct plan *p, struct fed *role, uint32_t number);
 /* change.c */
 void change_init(struct monitor *m);
 void change_end(struct monitor *m); /* at the end: those that wait fail */
-/* Prepares cfg (takes the reference) in all roles that run, after the changes before it. ERR_BUSY
- * when shutting down, or if too many wait. Otherwise done comes, perhaps from inside. */
-int change_prepare(struct monitor *m, struct config *cfg,
+enum change_to {
+	CHANGE_NOTHING, /* the configuration that is in force; certificates may be new */
+	CHANGE_FILES,   /* what the files say */
+	CHANGE_NEXT,    /* the same with settings.conf.next */
+};
+/* Prepares it in all roles that run, after the changes before it; the files are read when its turn
+ * has come. ERR_BUSY when shutting down, or if too many wait. Otherwise done comes, perhaps from
+ * inside. */
+int change_prepare(struct monitor *m, enum change_to to,
     void (*done)(void *arg, const struct err *err), void *arg, struct err *err);
 void change_commit(struct change *c, void (*done)(void *arg, const struct err *err), void *arg);
 void change_abort(struct change *c);
