@@ -47,8 +47,10 @@ bool log_level_parse(struct span word, enum log_level *out)
 
 static bool is_bare(struct span s)
 {
+	static const struct span marks = SPAN_INIT("-_.:@/+<>[]*,");
+
 	for (size_t i = 0; i < s.n; i++)
-		if (!ascii_is_alnum(s.p[i]) && !memchr("-_.:@/+<>[]*,", s.p[i], 13))
+		if (!ascii_is_alnum(s.p[i]) && span_chr(marks, s.p[i]) < 0)
 			return false;
 	return s.n > 0;
 }

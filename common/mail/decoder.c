@@ -95,14 +95,15 @@ static void flush_pad(struct mail_decoder *d, struct strbuf *out)
 /* A character behind "=". True if it was used up. */
 static bool feed_escape(struct mail_decoder *d, struct strbuf *out, char c)
 {
-	bool is_soft = d->hold[d->held - 1] != '=' && d->held > 1 && hex_value(d->hold[1]) < 0;
+	int high = d->held > 1 ? hex_value(d->hold[1]) : -1;
+	bool is_soft = d->hold[d->held - 1] != '=' && d->held > 1 && high < 0;
 
 	if (d->held == 1 && hex_value(c) >= 0) {
 		d->hold[d->held++] = c;
 		return true;
 	}
-	if (d->held == 2 && !is_soft && hex_value(c) >= 0) {
-		strbuf_add_chr(out, (char)(hex_value(d->hold[1]) << 4 | hex_value(c)));
+	if (d->held == 2 && high >= 0 && hex_value(c) >= 0) {
+		strbuf_add_chr(out, (char)(high << 4 | hex_value(c)));
 		d->held = 0;
 		return true;
 	}
