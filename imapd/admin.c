@@ -136,7 +136,7 @@ static void add_message(struct listing *l, const struct store_deleted *d)
 	ipc_rec_number(&row, "size", IPC_BYTES, d->m->size);
 	if (store_object_cache(l->txn, l->account, d->m->object, &cached, NULL) == 0 &&
 	    cache_decode(cached, &cache))
-		mail_envelope_items(cache.envelope, items);
+		mail_envelope_items(cache.envelope, items, MAIL_ENVELOPE_FROM + 1);
 	add_from(&row, items[MAIL_ENVELOPE_FROM]);
 	add_subject(&row, items[MAIL_ENVELOPE_SUBJECT]);
 	add_row(l, &row);

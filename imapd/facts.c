@@ -280,6 +280,18 @@ static int read_header(struct facts_load *l, struct span *out, struct err *err)
 	return got < n;
 }
 
+/* How many of the envelope's items the columns need. */
+static int item_count(unsigned columns)
+{
+	if (columns & FACT_REFERENCES)
+		return MAIL_ENVELOPE_ITEMS;
+	if (columns & (1u << FACT_TO | 1u << FACT_CC | 1u << FACT_DISPLAYTO))
+		return MAIL_ENVELOPE_CC + 1;
+	if (columns & (1u << FACT_FROM | 1u << FACT_DISPLAYFROM))
+		return MAIL_ENVELOPE_FROM + 1;
+	return MAIL_ENVELOPE_SUBJECT + 1;
+}
+
 /* 0, 1 more to do, -1. A message that cannot be read has nothing of it all: it sorts first. */
 static int read_message(struct facts_load *l, unsigned columns, struct err *err)
 {
@@ -300,7 +312,7 @@ static int read_message(struct facts_load *l, unsigned columns, struct err *err)
 		return 1;
 	if (rc < 0)
 		l->failed++;
-	if (rc < 0 || !mail_envelope_items(l->m.cache.envelope, items))
+	if (rc < 0 || !mail_envelope_items(l->m.cache.envelope, items, item_count(columns)))
 		memset(items, 0, sizeof(items));
 	if (!read_columns(l, sm, items, header, columns))
 		return err_set(err, ERR_LIMIT, "too many messages to compare");

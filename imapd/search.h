@@ -58,6 +58,7 @@ struct search_key {
 	int64_t day;
 	struct uidset set;
 	struct span name;             /* HEADER */
+	bool is_kept;                 /* cache rows keep that field */
 	enum mail_envelope_item item; /* ENVELOPE */
 	struct span text;             /* folded; empty: the field is there */
 	struct mail_matcher *matcher; /* BODY, TEXT */
@@ -69,6 +70,7 @@ struct search_program {
 	size_t count;
 	enum search_op most; /* the dearest key */
 	bool has_modseq;
+	int item_count; /* the envelope's items that are asked for, from the first on */
 };
 
 enum search_parsed { SEARCH_GOOD, SEARCH_BAD, SEARCH_BADCHARSET, SEARCH_TOO_LONG };

@@ -153,7 +153,7 @@ static int read_items(struct search_state *st, struct err *err)
 
 	if (rc != 0 || st->has_items)
 		return rc;
-	if (!mail_envelope_items(st->m.cache.envelope, st->items))
+	if (!mail_envelope_items(st->m.cache.envelope, st->items, st->program->item_count))
 		memset(st->items, 0, sizeof(st->items));
 	st->has_items = true;
 	return 0;

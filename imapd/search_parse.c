@@ -247,6 +247,7 @@ static bool take_argument(struct parsing *x, struct search_key *k, const struct 
 		break;
 	case ARG_HEADER:
 		is_good = parse_astring(x->p, &k->name) && parse_sp(x->p);
+		k->is_kept = is_good && cache_keeps(&k->name, 1);
 		return is_good ? take_text(x, k) : give_up(x, SEARCH_BAD);
 	case ARG_STRING:
 		return take_text(x, k);
@@ -291,6 +292,10 @@ static bool take_leaf(struct parsing *x, struct span word)
 	k->is_wanted = n->is_wanted;
 	k->flag = n->op == SEARCH_FLAG ? n->more : 0;
 	k->relation = n->argument == ARG_DATE ? (enum search_relation)n->more : SEARCH_ON;
+	if (n->op == SEARCH_SENTDATE && x->g->item_count < MAIL_ENVELOPE_DATE + 1)
+		x->g->item_count = MAIL_ENVELOPE_DATE + 1;
+	if (n->op == SEARCH_ENVELOPE && x->g->item_count < (int)n->more + 1)
+		x->g->item_count = (int)n->more + 1;
 	k->item =
 	    n->op == SEARCH_ENVELOPE ? (enum mail_envelope_item)n->more : MAIL_ENVELOPE_SUBJECT;
 	return take_argument(x, k, n);

@@ -64,13 +64,31 @@ static bool any_needed(const struct search_state *st, enum search_op first, enum
 	return false;
 }
 
+/* Do cache rows keep all the fields that are asked for? */
+static bool all_kept(const struct search_state *st)
+{
+	for (size_t i = 0; i < st->program->count; i++)
+		if (is_needed(st, i, SEARCH_HEADER) && !st->program->keys[i].is_kept)
+			return false;
+	return true;
+}
+
 /* The message's header, as much of it as fields are looked for in. */
 static int read_header(struct search_state *st, struct span *out, struct err *err)
 {
 	struct message *m = &st->m;
 	uint64_t n = m->size < MAIL_HEADER_MAX ? m->size : MAIL_HEADER_MAX, got;
-	int rc = message_open(m, err);
+	int rc = 0;
 
+	if (all_kept(st)) {
+		rc = message_cache(m, err);
+		if (rc != 0)
+			return rc;
+		*out = m->cache.fields;
+		if (out->p)
+			return 0;
+	}
+	rc = message_open(m, err);
 	if (rc != 0)
 		return rc;
 	if (m->has_bytes) {

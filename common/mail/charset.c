@@ -123,6 +123,16 @@ static bool is_utf8_start(struct span s)
 	return false;
 }
 
+/* How many bytes at the start are ASCII and not NUL. */
+static size_t ascii_run(struct span s)
+{
+	size_t n = 0;
+
+	while (n < s.n && (signed char)s.p[n] > 0)
+		n++;
+	return n;
+}
+
 /* Appends valid UTF-8 without NUL. The start of a character at the end stays in *in if wanted. */
 static void clean(struct strbuf *out, struct span *in, bool keep_start)
 {
@@ -131,8 +141,12 @@ static void clean(struct strbuf *out, struct span *in, bool keep_start)
 		uint32_t cp;
 
 		for (at = rest; at.n;) {
-			struct span before = at;
+			struct span before;
 
+			at = span_from(at, ascii_run(at));
+			before = at;
+			if (!at.n)
+				break;
 			if (!at.p[0] || !utf8_take(&at, &cp)) {
 				at = before;
 				break;
@@ -237,6 +251,24 @@ bool mail_charset_to_utf8(struct strbuf *out, struct span charset, struct span i
 	return !out->failed;
 }
 
+/* A run of ASCII; what follows it. */
+static struct span fold_ascii(struct strbuf *out, struct span s)
+{
+	size_t n = 0;
+	char *room;
+
+	while (n < s.n && (signed char)s.p[n] >= 0)
+		n++;
+	room = strbuf_room(out, n);
+	for (size_t i = 0; room && i < n; i++) {
+		char c = s.p[i];
+
+		room[i] = (char)(c + (c >= 'A' && c <= 'Z' ? 'a' - 'A' : 0));
+	}
+	strbuf_added(out, room ? n : 0);
+	return span_from(s, n);
+}
+
 bool mail_casefold(struct strbuf *out, struct span utf8)
 {
 	while (utf8.n && !out->failed) {
@@ -246,8 +278,7 @@ bool mail_casefold(struct strbuf *out, struct span utf8)
 		int boundary = 0;
 
 		if ((unsigned char)utf8.p[0] < 0x80) {
-			strbuf_add_chr(out, ascii_lower(utf8.p[0]));
-			utf8 = span_from(utf8, 1);
+			utf8 = fold_ascii(out, utf8);
 			continue;
 		}
 		if (!utf8_take(&utf8, &cp))

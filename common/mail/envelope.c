@@ -157,6 +157,13 @@ static bool take_item(struct span *in, struct span *out)
 	struct span rest = *in, text;
 	size_t depth = 0;
 
+	if (in->n == 0 || in->p[0] != '(') {
+		if (!mail_take_nstring(&rest, NULL, &text))
+			return false;
+		*out = span_sub(*in, 0, in->n - rest.n);
+		*in = rest;
+		return true;
+	}
 	do {
 		if (span_take_chr(&rest, '('))
 			depth++;
@@ -173,14 +180,14 @@ static bool take_item(struct span *in, struct span *out)
 	return true;
 }
 
-bool mail_envelope_items(struct span text, struct span items[MAIL_ENVELOPE_ITEMS])
+bool mail_envelope_items(struct span text, struct span items[MAIL_ENVELOPE_ITEMS], int count)
 {
 	if (!span_take_chr(&text, '('))
 		return false;
-	for (int i = 0; i < ITEMS; i++)
+	for (int i = 0; i < count; i++)
 		if ((i && !span_take_chr(&text, ' ')) || !take_item(&text, &items[i]))
 			return false;
-	return span_take_chr(&text, ')') && text.n == 0;
+	return count < ITEMS || (span_take_chr(&text, ')') && text.n == 0);
 }
 
 bool mail_envelope_address(

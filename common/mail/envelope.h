@@ -27,8 +27,9 @@ enum mail_envelope_item {
 	MAIL_ENVELOPE_MESSAGE_ID,
 	MAIL_ENVELOPE_ITEMS
 };
-/* Where the items stand in it, still in their IMAP form; they point into text. */
-bool mail_envelope_items(struct span text, struct span items[MAIL_ENVELOPE_ITEMS]);
+/* Where the first count items stand in it, still in their IMAP form; they point into text. What is
+ * behind them is not looked at. */
+bool mail_envelope_items(struct span text, struct span items[MAIL_ENVELOPE_ITEMS], int count);
 /* Takes the next address off an item of addresses (its parentheses: harmless to be there or not);
  * NIL gives .p NULL. What had to be unquoted stands in scratch, until its next reset. */
 struct mail_envelope_address {

@@ -62,30 +62,38 @@ bool mail_write_astring(struct strbuf *out, struct span s)
 	return is_atom ? strbuf_add(out, s) : mail_write_string(out, s);
 }
 
+/* Where a quoted string ends whose text begins at in: the index of its quote, or -1. */
+static ssize_t find_quote(struct span in, bool *is_escaped)
+{
+	const char *quote = in.n ? memchr(in.p, '"', in.n) : NULL;
+	size_t n = 0;
+
+	if (!quote)
+		return -1;
+	*is_escaped = memchr(in.p, '\\', (size_t)(quote - in.p)) != NULL;
+	if (!*is_escaped)
+		return quote - in.p;
+	while (n < in.n && in.p[n] != '"')
+		n += in.p[n] == '\\' ? 2 : 1;
+	return n < in.n ? (ssize_t)n : -1;
+}
+
 /* In: behind the opening quote. */
 static bool take_quoted(struct span *in, struct strbuf *scratch, struct span *out)
 {
-	size_t n = 0, start = scratch ? scratch->n : 0;
-	bool is_escaped = false;
-	struct span raw;
+	size_t start = scratch ? scratch->n : 0;
+	bool is_escaped;
+	ssize_t n = find_quote(*in, &is_escaped);
 
-	while (n < in->n && in->p[n] != '"') {
-		if (in->p[n] == '\\') {
-			is_escaped = true;
-			n++;
-		}
-		n++;
-	}
-	if (n >= in->n)
+	if (n < 0)
 		return false;
-	raw = span_sub(*in, 0, n);
-	*in = span_from(*in, n + 1);
-	*out = raw;
+	*out = span_sub(*in, 0, (size_t)n);
+	*in = span_from(*in, (size_t)n + 1);
 	if (!is_escaped || !scratch)
 		return true;
-	for (size_t i = 0; i < raw.n; i++) {
-		i += raw.p[i] == '\\';
-		strbuf_add_chr(scratch, raw.p[i]);
+	for (size_t i = 0; i < out->n; i++) {
+		i += out->p[i] == '\\';
+		strbuf_add_chr(scratch, out->p[i]);
 	}
 	*out = span_from(strbuf_span(scratch), start);
 	return !scratch->failed;
@@ -96,11 +104,12 @@ bool mail_take_nstring(struct span *in, struct strbuf *scratch, struct span *out
 	struct span rest = *in;
 	uint64_t n;
 
-	if (span_take_iword(&rest, SPAN("NIL"))) {
-		*out = (struct span){NULL, 0};
-	} else if (span_take_chr(&rest, '"')) {
+	if (rest.n > 0 && rest.p[0] == '"') {
+		rest = span_from(rest, 1);
 		if (!take_quoted(&rest, scratch, out))
 			return false;
+	} else if (span_take_iword(&rest, SPAN("NIL"))) {
+		*out = (struct span){NULL, 0};
 	} else {
 		if (!span_take_chr(&rest, '{') || !span_take_u64(&rest, SIZE_MAX, &n) ||
 		    !span_take_iword(&rest, SPAN("}\r\n")) || n > rest.n)

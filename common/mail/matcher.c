@@ -2,6 +2,8 @@
 #include "common/base/mem.h"
 #include "common/mail/charset.h"
 
+#include <string.h>
+
 #define KEY_MAX 1024
 
 struct mail_matcher {
@@ -37,6 +39,12 @@ struct mail_matcher *mail_matcher_new(struct span key)
 
 bool mail_matcher_feed(struct mail_matcher *m, struct span text)
 {
+	/* At the start of a key nothing has to be remembered but what the end may be the start of.
+	 */
+	if (!m->is_found && m->at == 0 && text.n > m->n) {
+		m->is_found = memmem(text.p, text.n, m->key, m->n) != NULL;
+		text = span_from(text, text.n - m->n);
+	}
 	for (size_t i = 0; i < text.n && !m->is_found; i++) {
 		while (m->at && text.p[i] != m->key[m->at])
 			m->at = m->fallback[m->at - 1];
