@@ -7,59 +7,6 @@ struct span span_of(const char *cstr)
 	return (struct span){cstr, cstr ? strlen(cstr) : 0};
 }
 
-struct span span_make(const void *p, size_t n)
-{
-	return (struct span){p, n};
-}
-
-struct span span_from(struct span s, size_t start)
-{
-	if (start > s.n)
-		start = s.n;
-	if (start > 0)
-		s.p += start;
-	s.n -= start;
-	return s;
-}
-
-struct span span_sub(struct span s, size_t start, size_t n)
-{
-	s = span_from(s, start);
-	if (n < s.n)
-		s.n = n;
-	return s;
-}
-
-char ascii_lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-char ascii_upper(char c)
-{
-	return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
-}
-
-bool ascii_is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
-bool ascii_is_alpha(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-bool ascii_is_alnum(char c)
-{
-	return ascii_is_alpha(c) || ascii_is_digit(c);
-}
-
-bool ascii_is_ctl(char c)
-{
-	return (unsigned char)c < 0x20 || c == 0x7f;
-}
-
 static bool equal_ignoring_case(const char *a, const char *b, size_t n)
 {
 	for (size_t i = 0; i < n; i++)

@@ -27,9 +27,30 @@ struct span {
 #define SPAN_FMT(s) (int)(s).n, (s).p
 
 struct span span_of(const char *cstr); /* NULL gives an empty span */
-struct span span_make(const void *p, size_t n);
-struct span span_from(struct span s, size_t start);          /* clamps */
-struct span span_sub(struct span s, size_t start, size_t n); /* clamps */
+static inline struct span span_make(const void *p, size_t n)
+{
+	return (struct span){p, n};
+}
+
+/* What stands behind start bytes; clamps. */
+static inline struct span span_from(struct span s, size_t start)
+{
+	if (start > s.n)
+		start = s.n;
+	if (start > 0)
+		s.p += start;
+	s.n -= start;
+	return s;
+}
+
+/* n bytes from start on; clamps. */
+static inline struct span span_sub(struct span s, size_t start, size_t n)
+{
+	s = span_from(s, start);
+	if (n < s.n)
+		s.n = n;
+	return s;
+}
 
 bool span_eq(struct span a, struct span b);
 bool span_ieq(struct span a, struct span b); /* ASCII case-insensitive */
@@ -60,11 +81,34 @@ bool span_u64(struct span s, uint64_t max, uint64_t *out);
 bool span_take_u64(struct span *s, uint64_t max, uint64_t *out);
 
 /* ASCII only, independent of the locale. */
-char ascii_lower(char c);
-char ascii_upper(char c);
-bool ascii_is_digit(char c);
-bool ascii_is_alpha(char c);
-bool ascii_is_alnum(char c);
-bool ascii_is_ctl(char c); /* below 0x20, and 0x7f */
+static inline char ascii_lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+static inline char ascii_upper(char c)
+{
+	return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
+}
+
+static inline bool ascii_is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static inline bool ascii_is_alpha(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static inline bool ascii_is_alnum(char c)
+{
+	return ascii_is_alpha(c) || ascii_is_digit(c);
+}
+
+static inline bool ascii_is_ctl(char c)
+{
+	return (unsigned char)c < 0x20 || c == 0x7f;
+}
 
 #endif

@@ -42,24 +42,32 @@ void mail_header_init(struct mail_header *h, struct span in)
 	h->at = 0;
 }
 
-bool mail_header_next(struct mail_header *h, struct mail_field *out)
+/* The next field, its value untouched. */
+static bool take_field(struct mail_header *h, struct mail_field *out)
 {
-	struct span in = h->in, line;
+	struct span in = h->in;
 	size_t end;
 
 	if (h->at >= in.n || is_empty_line(in, h->at))
 		return false;
 	end = line_end(in, h->at);
-	line = span_sub(in, h->at, end - h->at);
+	out->name = span_sub(in, h->at, name_len(span_sub(in, h->at, end - h->at)));
 	while (end < in.n && is_wsp(in.p[end]))
 		end = line_end(in, end);
-	*out = (struct mail_field){{NULL, 0}, {NULL, 0}, h->at, end - h->at};
-	out->value = span_sub(in, h->at, end - h->at);
-	out->name = span_sub(line, 0, name_len(line));
-	if (out->name.n)
-		out->value = span_from(out->value, (size_t)span_chr(line, ':') + 1);
-	out->value = span_trim(out->value);
+	out->offset = h->at;
+	out->size = end - h->at;
 	h->at = end;
+	return true;
+}
+
+bool mail_header_next(struct mail_header *h, struct mail_field *out)
+{
+	if (!take_field(h, out))
+		return false;
+	out->value = span_sub(h->in, out->offset, out->size);
+	if (out->name.n)
+		out->value = span_from(out->value, (size_t)span_chr(out->value, ':') + 1);
+	out->value = span_trim(out->value);
 	return true;
 }
 

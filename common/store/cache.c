@@ -5,7 +5,7 @@
 #include "common/mail/bodystructure.h"
 #include "common/mail/envelope.h"
 
-#define CACHE_VERSION 2
+#define CACHE_VERSION 3
 
 #define HAS_FIELDS 1u
 #define HAS_STRUCTURE 2u
@@ -98,30 +98,38 @@ static bool encode_fields(struct strbuf *part, const struct mime_tree *tree, str
 
 void cache_encode(struct strbuf *out, const struct mime_tree *tree, struct span header)
 {
-	struct strbuf part, fields, structure;
+	struct strbuf envelope, row, fields, structure;
 	unsigned has = 0;
 
-	strbuf_init(&part, (size_t)4 * 1024 * 1024);
+	strbuf_init(&envelope, (size_t)4 * 1024 * 1024);
+	strbuf_init(&row, (size_t)4 * 1024 * 1024);
 	strbuf_init(&fields, CACHE_FIELDS_MAX);
 	strbuf_init(&structure, CACHE_STRUCTURE_MAX);
+	encode_envelope(&envelope, tree, header);
+	if (!mime_tree_encode(&row, tree))
+		out->failed = true;
 	if (encode_fields(&fields, tree, header))
 		has |= HAS_FIELDS;
+	else
+		strbuf_reset(&fields);
 	if (mail_bodystructure_write(&structure, tree, true))
 		has |= HAS_STRUCTURE;
+	else
+		strbuf_reset(&structure);
 	enc_u8(out, CACHE_VERSION);
 	enc_u8(out, (uint8_t)has);
 	enc_varint(out, tree->count ? tree->parts[0].header_size : 0);
-	encode_envelope(&part, tree, header);
-	enc_bytes(out, strbuf_span(&part));
-	strbuf_reset(&part);
-	if (!mime_tree_encode(&part, tree))
-		out->failed = true;
-	enc_bytes(out, strbuf_span(&part));
-	if (has & HAS_FIELDS)
-		enc_bytes(out, strbuf_span(&fields));
-	if (has & HAS_STRUCTURE)
-		enc_bytes(out, strbuf_span(&structure));
-	strbuf_clear(&part);
+	/* The lengths first: who wants one piece touches no other. */
+	enc_varint(out, envelope.n);
+	enc_varint(out, fields.n);
+	enc_varint(out, structure.n);
+	enc_varint(out, row.n);
+	strbuf_add(out, strbuf_span(&envelope));
+	strbuf_add(out, strbuf_span(&fields));
+	strbuf_add(out, strbuf_span(&structure));
+	strbuf_add(out, strbuf_span(&row));
+	strbuf_clear(&envelope);
+	strbuf_clear(&row);
 	strbuf_clear(&fields);
 	strbuf_clear(&structure);
 }
@@ -129,6 +137,7 @@ void cache_encode(struct strbuf *out, const struct mime_tree *tree, struct span 
 bool cache_decode(struct span row, struct cache *c)
 {
 	struct dec d = dec_of(row);
+	uint64_t envelope, fields, structure, tree;
 	unsigned has;
 
 	*c = (struct cache){0};
@@ -136,13 +145,24 @@ bool cache_decode(struct span row, struct cache *c)
 		return false;
 	has = dec_u8(&d);
 	c->header_size = dec_varint(&d);
-	c->envelope = dec_bytes(&d);
-	c->tree = dec_bytes(&d);
-	if (has & HAS_FIELDS)
-		c->fields = dec_bytes(&d);
-	if (has & HAS_STRUCTURE)
-		c->structure = dec_bytes(&d);
-	return dec_done(&d) && c->tree.n > 0 && has <= (HAS_FIELDS | HAS_STRUCTURE);
+	envelope = dec_varint(&d);
+	fields = dec_varint(&d);
+	structure = dec_varint(&d);
+	tree = dec_varint(&d);
+	/* None is longer than what is left, so that their sum cannot overflow. */
+	if (!dec_ok(&d) || envelope > d.in.n || fields > d.in.n || structure > d.in.n ||
+	    tree > d.in.n || envelope + fields + structure + tree != d.in.n || tree == 0 ||
+	    has > (HAS_FIELDS | HAS_STRUCTURE))
+		return false;
+	c->envelope = dec_raw(&d, (size_t)envelope);
+	c->fields = dec_raw(&d, (size_t)fields);
+	c->structure = dec_raw(&d, (size_t)structure);
+	c->tree = dec_raw(&d, (size_t)tree);
+	if (!(has & HAS_FIELDS))
+		c->fields.p = NULL;
+	if (!(has & HAS_STRUCTURE))
+		c->structure.p = NULL;
+	return true;
 }
 
 static bool is_kept(struct span name)
