@@ -265,7 +265,8 @@ static struct span fold_ascii(struct strbuf *out, struct span s)
 
 		room[i] = (char)(c + (c >= 'A' && c <= 'Z' ? 'a' - 'A' : 0));
 	}
-	strbuf_added(out, room ? n : 0);
+	if (room)
+		strbuf_added(out, n);
 	return span_from(s, n);
 }
 
