@@ -317,6 +317,13 @@ deb:
 	@bash packaging/deps.sh --deb
 	@bash packaging/deb.sh '$(BUILD)/deb' $(DEB_ARCH)
 
+# An RPM in $(BUILD)/rpm; an image for containers from the Debian package.
+.PHONY: rpm oci
+rpm:
+	@bash packaging/rpm.sh '$(BUILD)/rpm'
+oci: deb
+	@bash packaging/oci/build.sh '$(BUILD)/deb'
+
 help:
 	@echo 'Trying and testing (these install what they need, on Debian):'
 	@echo '  make quickstart    builds, runs a demo appliance in ./run and proves that mail flows;'
@@ -326,6 +333,7 @@ help:
 	@echo '  make               the programs, in $$BUILD/bin; CC=clang, BUILD=dir, SAN=address,undefined'
 	@echo '  make install       DESTDIR= prefix=/usr/local sysconfdir=/etc and the other GNU folders'
 	@echo '  make deb           Debian packages, in $$BUILD/deb; DEB_ARCH=arm64 for another machine'
+	@echo '  make rpm, make oci an RPM; an image for containers (rpmbuild, buildah must be there)'
 	@echo '  make check-package its gates, and the package in a clean Debian (root, minutes)'
 	@echo '  make clean         removes $$BUILD'
 	@echo 'Working on it:'

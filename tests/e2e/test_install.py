@@ -95,6 +95,10 @@ def test_versions_agree():
         version = re.match(r"mailstead \(([^)]*)\)", changelog.readline())[1]
     with open(f"{ROOT}/Makefile", encoding="utf-8") as makefile:
         assert f"\nVERSION := {version}\n" in makefile.read()
+    for path, line in (("rpm/mailstead.spec", f"Version: +{version}"),
+                       ("apk/APKBUILD", f"pkgver={version}")):
+        with open(f"{ROOT}/packaging/{path}", encoding="utf-8") as recipe:
+            assert re.search(f"(?m)^{line}$", recipe.read()), path
 
 
 def test_help_names_the_targets():
