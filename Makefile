@@ -187,7 +187,9 @@ deb-check: deb
 	@bash packaging/deb-check.sh '$(BUILD)/deb'
 check-package: deb-check
 	MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider tests/package
-check-long: check-package
+check-long: check-package check-browser crash-full
+	MS_STRESS_SECONDS=300 $(PYTEST) tests/protocol/test_imap_stress.py
+	$(MAKE) FUZZ_SECONDS=120 fuzz
 check-protocol: all
 	$(PYTEST) tests/protocol
 check-e2e: all
@@ -199,6 +201,35 @@ check-crash: all mutants $(BUILD)/tests/crash-inspect $(BUILD)/tests/failmalloc.
 	$(CRASH)
 crash-full: all mutants $(BUILD)/tests/crash-inspect $(BUILD)/tests/failmalloc.so
 	$(CRASH) --full
+# The web admin in Chromium: MS_SCREENSHOTS=folder keeps pictures.
+.PHONY: check-browser
+check-browser: all
+	MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider tests/browser
+
+# Parsers on random bytes (libFuzzer, both sanitizers), each for FUZZ_SECONDS; what they find
+# interesting stays in tests/fuzz/corpus/.
+FUZZ_SECONDS ?= 10
+FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BUILD := build/fuzz
+FUZZ_FLAGS := -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+.PHONY: fuzz
+fuzz:
+	$(MAKE) CC=clang BUILD=$(FUZZ_BUILD) SAN=address,undefined,fuzzer-no-link fuzz-run
+.PHONY: fuzz-run
+fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz/%)
+	@for f in $(FUZZERS); do \
+		mkdir -p tests/fuzz/corpus/$$f $(BUILD)/found; \
+		echo "fuzz: $$f"; \
+		$(BUILD)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -malloc_limit_mb=64 -rss_limit_mb=1024 \
+			-timeout=10 -max_len=16384 -verbosity=0 -print_final_stats=0 \
+			-artifact_prefix=$(BUILD)/found/$$f- $(BUILD)/found/$$f.new tests/fuzz/corpus/$$f \
+			>$(BUILD)/found/$$f.log 2>&1 || { tail -30 $(BUILD)/found/$$f.log; exit 1; }; \
+	done; echo "$(words $(FUZZERS)) passed, 0 failed"
+$(BUILD)/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(COMMON_LIBS) $(FOLDER_LIBS)
+	@mkdir -p $(@D) $(BUILD)/found/fuzz_$*.new
+	$(CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread -o $@ $< -Wl,--start-group $(filter %.a,$^) \
+		-Wl,--end-group $(EXTLIBS)
+
 # Unit and protocol tests again, with the address and undefined behaviour sanitizers.
 asan:
 	$(MAKE) BUILD=build/asan SAN=address,undefined check-unit check-protocol
