@@ -376,11 +376,18 @@ void cmd_examine(struct session *s, struct parser *p)
 
 /* --- leaving ------------------------------------------------------------------------------------
  */
+/* Runs beside the loop, where a client that hangs up takes the view away: knows the mailbox itself.
+ */
+struct close_task {
+	struct task task;
+	uint64_t mailbox;
+};
+
 static int close_write(struct task *t, struct db_txn *txn, struct err *err)
 {
-	const struct view *v = t->session->view;
+	const struct close_task *c = container_of(t, struct close_task, task);
 
-	return store_expunge(txn, v->mbox->account, v->mbox->id, NULL, true, NULL, NULL, err);
+	return store_expunge(txn, t->session->account, c->mailbox, NULL, true, NULL, NULL, err);
 }
 
 static void close_done(struct task *t)
@@ -399,16 +406,17 @@ static void close_done(struct task *t)
 
 void cmd_close(struct session *s, struct parser *p)
 {
-	struct task *t;
+	struct close_task *c;
 
 	if (s->view->is_read_only) {
 		cmd_unselect(s, p);
 		return;
 	}
-	t = task_new(s, sizeof(*t));
-	t->write = close_write;
-	t->done = close_done;
-	task_write(t);
+	c = task_new(s, sizeof(*c));
+	c->mailbox = s->view->mbox->id;
+	c->task.write = close_write;
+	c->task.done = close_done;
+	task_write(&c->task);
 }
 
 void cmd_unselect(struct session *s, struct parser *p)
