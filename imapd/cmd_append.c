@@ -547,7 +547,9 @@ void append_line_end(struct session *s, struct span line)
 	if (is_more && (a->is_replace || line.p[0] != ' '))
 		refuse(a, "BAD Only a space may follow a message");
 	if (is_more && find_literal(line, &a->size, &a->is_sync)) {
-		add_message(a, span_from(line, 1));
+		/* A refused command is read to its end; of what follows nothing is kept. */
+		if (!a->refusal)
+			add_message(a, span_from(line, 1));
 		begin_literal(a);
 		return;
 	}

@@ -163,6 +163,25 @@ def test_multiappend_is_all_or_nothing(imap_account):
     assert b" 1:1000]" in c.read_line()
 
 
+def test_a_refused_command_keeps_nothing_of_what_follows(imap_account):
+    """However many messages a command that is refused already still brings."""
+    if "asan" in os.environ.get("MS_BUILD", ""):
+        pytest.skip("the sanitizer has memory of its own")
+    c = imap_account.open()
+    pid = imap_account.appliance.pids()["imapd-worker"]
+
+    def rss():
+        with open(f"/proc/{pid}/status", encoding="ascii") as lines:
+            return [int(x.split()[1]) for x in lines if x.startswith("VmRSS")][0]
+
+    before = rss()
+    c.send(b"m APPEND INBOX (\\Bad) {1+}\r\nx" + b" (a) {1+}\r\nx" * 20000)
+    # As far as the server has read, for the next line answers.
+    c.send(b"\r\n")
+    assert c.read_line().startswith(b"m BAD")
+    assert rss() - before < 8 * 1024
+
+
 def test_too_many_keywords(c):
     c.ok("CREATE box")
     for n in range(8):
