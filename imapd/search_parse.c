@@ -82,6 +82,7 @@ struct parsing {
 	size_t capacity;
 	struct open_group open[SEARCH_DEPTH_MAX];
 	size_t depth;
+	size_t ranges;          /* in the sets of all keys */
 	enum search_parsed why; /* it failed */
 };
 
@@ -195,16 +196,19 @@ static bool take_set(struct parsing *x, struct search_key *k)
 	const struct store_snapshot *snap = x->s->view->snap;
 	uint32_t max = (uint32_t)snap->count;
 	struct sequence seq;
+	bool is_good;
 
 	if (!parse_sequence(x->p, &seq))
 		return give_up(x, SEARCH_BAD);
-	if (seq.is_saved) {
+	if (seq.is_saved)
 		k->op = SEARCH_UIDS;
-		return view_select(x->s, &seq, true, &k->set) || give_up(x, SEARCH_TOO_LONG);
-	}
-	if (k->op == SEARCH_UIDS)
+	else if (k->op == SEARCH_UIDS)
 		max = snap->count ? snap->messages[snap->count - 1].uid : 0;
-	return resolve(&seq, max, &k->set) || give_up(x, SEARCH_TOO_LONG);
+	is_good =
+	    seq.is_saved ? view_select(x->s, &seq, true, &k->set) : resolve(&seq, max, &k->set);
+	/* A "$" is one byte, and a set of any size: thousands of them share the room of one. */
+	x->ranges += k->set.n;
+	return (is_good && x->ranges <= UIDSET_MAX) || give_up(x, SEARCH_TOO_LONG);
 }
 
 /* "[entry-name SP entry-type SP] number" (RFC 7162 section 3.1.5); all entries have one modseq. */

@@ -334,3 +334,19 @@ def test_within(imap_account):
     assert session.search("OLDER 500") == [2]
     assert session.search("YOUNGER 4000") == [1, 2]
     assert session.search("OLDER 4294967295") == []
+
+
+def test_saved_results_are_not_multiplied(imap_account):
+    """A "$" is one byte and stands for a set of any size; thousands of them have a limit."""
+    c = imap_account.open()
+    c.ok("CREATE box")
+    one = b" (\\Seen) {1+}\r\nx () {1+}\r\nx"
+    for _ in range(2):
+        c.send(b"m APPEND box" + one * 300 + b"\r\n")
+        assert c.read_line().startswith(b"m OK")
+    c.ok("SELECT box")
+    c.ok("SEARCH RETURN (SAVE) SEEN")
+    assert len(c.search("$ $ $")) == 600
+    answer = c.run("SEARCH " + "$ " * 3000 + "ALL")
+    assert answer.status == "NO" and answer.text.startswith(b"[LIMIT]"), answer.text
+    assert len(c.search("SEEN")) == 600
