@@ -19,16 +19,18 @@ static const struct {
 	const char *name;
 	size_t min, max; /* words behind the verb, options not counted */
 	int (*run)(struct maint *m);
+	const char *options; /* with "=" where a value follows */
 	const char *usage;
 } verbs[] = {
-    {"check", 0, 0, verb_check, "[--repair] [--bodies]"},
-    {"export", 2, 2, verb_export, "ADDRESS FOLDER [--format=maildir|mbox] [--mailbox=NAME]"},
-    {"backup", 1, 1, verb_backup, "FOLDER [--keep=N] [--bodies]"},
-    {"restore", 1, 2, verb_restore,
+    {"check", 0, 0, verb_check, "--repair --bodies", "[--repair] [--bodies]"},
+    {"export", 2, 2, verb_export,
+	"--format= --mailbox=", "ADDRESS FOLDER [--format=maildir|mbox] [--mailbox=NAME]"},
+    {"backup", 1, 1, verb_backup, "--keep= --bodies", "FOLDER [--keep=N] [--bodies]"},
+    {"restore", 1, 2, verb_restore, "--force --mailbox= --uid= --to= --generation=",
 	"FOLDER [--force] | FOLDER ADDRESS [--mailbox=NAME [--uid=N]] [--to=ADDRESS]; "
 	"[--generation=TIME]"},
-    {"compact", 0, 0, verb_compact, ""},
-    {"import", 2, 2, verb_import, "ADDRESS PATH [--mailbox=NAME]"},
+    {"compact", 0, 0, verb_compact, "", ""},
+    {"import", 2, 2, verb_import, "--mailbox=", "ADDRESS PATH [--mailbox=NAME]"},
 };
 
 struct span maint_word(const struct maint *m, size_t n)
@@ -46,6 +48,24 @@ static size_t count_words(const struct maint *m)
 	for (size_t i = 0; i < m->word_count; i++)
 		n += !span_starts(m->words[i], SPAN("--"));
 	return n;
+}
+
+/* One that is misspelt must not count as one that was not given. */
+static bool options_are_known(const struct maint *m, const char *known)
+{
+	for (size_t i = 0; i < m->word_count; i++) {
+		struct span rest = span_of(known);
+		bool is_known = !span_starts(m->words[i], SPAN("--"));
+		struct span option;
+
+		while (!is_known && span_split(&rest, ' ', &option))
+			is_known = option.n > 0 &&
+				   (option.p[option.n - 1] == '=' ? span_starts(m->words[i], option)
+								  : span_eq(m->words[i], option));
+		if (!is_known)
+			return false;
+	}
+	return true;
 }
 
 bool maint_has(const struct maint *m, const char *option)
@@ -204,9 +224,15 @@ int maint_run_both(struct maint *m, enum who first, int (*send)(struct maint *m)
 		rc = launch(m, second, take, &b);
 	close(in);
 	close(out);
-	/* Why the first one stopped is why the second one did. */
+	/* Why the first one stopped is why the second one did, unless that hung up on it. */
 	if (collect(m, &a, "the source") < 0)
 		rc = -1;
+	if (m->code == ERR_CLOSED) {
+		m->code = ERR_NONE;
+		return collect(m, &b, "the target") < 0
+			   ? -1
+			   : maint_end(m, ERR_CLOSED, "the target ended too early");
+	}
 	if (collect(m, &b, "the target") < 0)
 		rc = -1;
 	return rc;
@@ -221,7 +247,7 @@ static int run(struct maint *m)
 
 		if (!span_eq(m->words[0], span_of(verbs[i].name)))
 			continue;
-		if (n < verbs[i].min || n > verbs[i].max)
+		if (n < verbs[i].min || n > verbs[i].max || !options_are_known(m, verbs[i].options))
 			return maint_end(
 			    m, ERR_INVALID, "usage: %s %s", verbs[i].name, verbs[i].usage);
 		return verbs[i].run(m);

@@ -147,7 +147,8 @@ static int restore_all(struct maint *m, const char *dir, struct err *err)
 		    config_state_path(m->cfg, folders[i], to, err) < 0 ||
 		    tree_copy(from, to, err) < 0)
 			return -1;
-	return 0;
+	/* What root wrote goes to its owners here: units start programs that could not take it. */
+	return m->ids.are_separate ? folders_make(m->cfg, &m->ids, err) : 0;
 }
 
 static int everything(struct maint *m, const char *dir)
@@ -239,6 +240,11 @@ int verb_restore(struct maint *m)
 	const char *dir = maint_word(m, 1).p;
 	struct span address = maint_word(m, 2);
 
+	/* Whoever says a part must not get everything. */
+	if (address.n == 0 && (maint_option(m, "--mailbox").p || maint_option(m, "--uid").p ||
+				  maint_option(m, "--to").p))
+		return maint_end(
+		    m, ERR_INVALID, "--mailbox, --uid and --to go with an address: FOLDER ADDRESS");
 	if (find(m, dir) < 0)
 		return -1;
 	return address.n > 0 ? one_account(m, address) : everything(m, dir);

@@ -33,9 +33,21 @@ def test_a_running_store_is_all_well(server):
     assert "all well" in server.ctl("check", "--repair")["text"]
 
 
-def test_usage(server):
-    done = server.run_ctl("check", "something")
-    assert done.returncode == 1 and b"usage: check" in done.stdout
+@pytest.mark.parametrize("words", [
+    ("check", "something"), ("check", "--repiar"), ("check", "--bodies=yes"), ("compact", "--all"),
+    ("backup", "folder", "--kepe=2"), ("restore", "folder", "--forse"),
+    ("import", "alice@example.org", "path", "--mailbox"),
+    ("export", "alice@example.org", "path", "--"),
+])
+def test_usage(server, words):
+    """An option that is misspelt is not one that was not given."""
+    done = server.run_ctl("--", *words)
+    assert done.returncode == 1 and f"usage: {words[0]}".encode() in done.stdout
+
+
+def test_a_part_is_not_restored_as_everything(server, tmp_path):
+    done = server.run_ctl("restore", str(tmp_path), "--mailbox=INBOX")
+    assert done.returncode == 1 and b"go with an address" in done.stdout
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -124,6 +136,14 @@ def test_exported_and_imported_again_it_is_the_same(server, tmp_path, form):
     new.close()
 
 
+def test_a_folder_that_cannot_be_written_is_named(server, tmp_path):
+    """Not the pipe that broke behind it."""
+    address = server.ctl("account", "list")[-1]["address"]
+    server.ctl("export", address, str(tmp_path / "once"))
+    done = server.run_ctl("export", address, str(tmp_path / "once"))
+    assert done.returncode == 1 and b"once" in done.stdout, done.stdout
+
+
 def test_python_reads_what_was_exported(server, tmp_path):
     import mailbox
     account = fill_odd(server)
@@ -186,6 +206,17 @@ def test_backup_and_restore_of_what_was_lost(server, tmp_path):
     other.close()
 
 
+def owners_below(folder):
+    """Whose each folder and database is: of root's, if it started with users of their own."""
+    found = {}
+    for path, folders, files in os.walk(folder):
+        for name in folders + [file for file in files if file == "data.mdb"]:
+            status = os.stat(os.path.join(path, name))
+            found[os.path.relpath(os.path.join(path, name), folder)] = \
+                (status.st_uid, oct(status.st_mode))
+    return found
+
+
 def test_everything_comes_back(tmp_path):
     folder = tmp_path / "backup"
     with Appliance(settings={"store.inline_max": "1K"}) as first:
@@ -197,10 +228,13 @@ def test_everything_comes_back(tmp_path):
         text = first.ctl("backup", str(folder), "--bodies")["text"]
         first.stop()
         kept = first.state
+        owners = owners_below(kept)
         done = first.run_ctl("restore", str(folder))
         assert done.returncode == 1 and b"--force" in done.stdout
         assert "restored from" in first.ctl("restore", str(folder), "--force")["text"]
         assert os.path.exists(kept + ".before-restore-1/store/env/data.mdb")
+        now = owners_below(kept)
+        assert len(now) > 5 and now == {path: owners[path] for path in now}
         first.start()
         assert "all well" in first.ctl("check", "--bodies")["text"]
         # UIDs, UIDVALIDITY, flags and the password: as if nothing had been.
