@@ -521,9 +521,14 @@ void cmd_fetch(struct session *s, struct parser *p)
 	f->task.clear = fetch_clear;
 	f->rq.is_uid = s->is_uid;
 	f->snap = store_snapshot_ref(s->view->snap);
-	if (!parse(s, p, f, &seq) || !view_select(s, &seq, s->is_uid, &f->uids)) {
+	if (!parse(s, p, f, &seq)) {
 		task_free(&f->task);
-		finish_bad(s, "FETCH needs messages and items");
+		finish_bad(s, "FETCH set items: one of them is unknown or malformed");
+		return;
+	}
+	if (!view_select(s, &seq, s->is_uid, &f->uids)) {
+		task_free(&f->task);
+		finish_bad(s, "There is no message with this number");
 		return;
 	}
 	if (f->rq.has_modseq)

@@ -188,7 +188,10 @@ void list_addresses(struct call *call, struct hash *h, struct span (*address)(co
 	void **all;
 
 	if (!list_args(call, &domain, &after)) {
-		call_fail(call, ERR_INVALID, "usage: %s %s", call->verb->name, call->verb->usage);
+		struct err err = ERR_INIT;
+
+		verb_usage(call->verb, &err);
+		call_fail_err(call, &err);
 		return;
 	}
 	all = index_sorted(h, &n);

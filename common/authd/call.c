@@ -284,7 +284,7 @@ static int check(struct call *call, struct err *err)
 
 	call->verb = verb_find(&call->cmd, &words);
 	if (!call->verb)
-		return err_set(err, ERR_INVALID, "no such command");
+		return verb_unknown(&call->cmd, err);
 	call->args = call->cmd.words + words;
 	call->arg_count = call->cmd.count - words;
 	if (!call->is_web && (call->verb->flags & VERB_WEB))
@@ -299,8 +299,7 @@ static int check(struct call *call, struct err *err)
 		strbuf_clear(&b);
 	}
 	if (call->arg_count < call->verb->min || call->arg_count > call->verb->max)
-		return err_set(
-		    err, ERR_INVALID, "usage: %s %s", call->verb->name, call->verb->usage);
+		return verb_usage(call->verb, err);
 	return 0;
 }
 

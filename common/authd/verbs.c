@@ -16,12 +16,12 @@ static const struct verb table[] = {
     {"domain remove", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_domain_remove, "DOMAIN"},
     {"domain list", 0, 0, VERB_ADMIN, 0, verb_domain_list, ""},
     {"account add", 1, 2, VERB_ADMIN, VERB_CHANGES | VERB_HASH, verb_account_add,
-	"ADDRESS [--admin] (secret: password)"},
+	"ADDRESS [--admin] --password-stdin"},
     {"account remove", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_account_remove, "ADDRESS"},
     {"account list", 0, 3, VERB_ADMIN, 0, verb_account_list, "[DOMAIN] [--after ADDRESS]"},
     {"account show", 1, 1, VERB_ADMIN, 0, verb_account_show, "ADDRESS"},
     {"account password", 1, 1, VERB_ADMIN, VERB_CHANGES | VERB_HASH, verb_account_password,
-	"ADDRESS (secret: password)"},
+	"ADDRESS --password-stdin"},
     {"account disable", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_account_disable, "ADDRESS"},
     {"account enable", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_account_enable, "ADDRESS"},
     {"account quota", 2, 3, VERB_ADMIN, VERB_CHANGES, verb_account_quota,
@@ -69,16 +69,17 @@ static const struct verb table[] = {
     {"status", 0, 0, VERB_ADMIN, 0, verb_status, ""},
     {"trace", 1, 2, VERB_ADMIN, 0, verb_forward, "FROM|TO|ID|CLIENT|last [COUNT]"},
     {"record", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_forward, "CLIENT-ADDRESS"},
-    {"queue list", 0, IPC_ADMIN_WORDS - 2, VERB_ADMIN, 0, verb_forward, "..."},
+    {"queue list", 0, IPC_ADMIN_WORDS - 2, VERB_ADMIN, 0, verb_forward, ""},
     {"queue show", 0, IPC_ADMIN_WORDS - 2, VERB_ADMIN, 0, verb_forward, "ID"},
-    {"queue", 1, IPC_ADMIN_WORDS - 1, VERB_ADMIN, VERB_CHANGES, verb_forward, "VERB ..."},
+    {"queue", 1, IPC_ADMIN_WORDS - 1, VERB_ADMIN, VERB_CHANGES, verb_forward,
+	"list | show|retry|delete ID"},
     {"undelete list", 1, 2, VERB_ADMIN, 0, verb_undelete, "ADDRESS [MAILBOX]"},
     {"undelete message", 3, 3, VERB_ADMIN, VERB_CHANGES, verb_undelete, "ADDRESS MAILBOX UID"},
     {"undelete mailbox", 2, 2, VERB_ADMIN, VERB_CHANGES, verb_undelete, "ADDRESS MAILBOX"},
     {"undelete since", 2, 2, VERB_ADMIN, VERB_CHANGES, verb_undelete, "ADDRESS TIME"},
     {"cert list", 0, 0, VERB_ADMIN, 0, verb_forward, ""},
     {"cert show", 1, 2, VERB_ADMIN, 0, verb_forward, "ID [--previous|--candidate|--pending]"},
-    {"cert check", 1, 2, VERB_ADMIN, 0, verb_forward, "ID (content: a file)"},
+    {"cert check", 1, 2, VERB_ADMIN, 0, verb_forward, "ID [--candidate|--previous] [--file FILE]"},
     {"cert export-chain", 1, 2, VERB_ADMIN, 0, verb_forward, "ID"},
     {"cert", 1, IPC_ADMIN_WORDS - 1, VERB_ADMIN, VERB_CHANGES, verb_forward,
 	"new|csr|answer|import|install|rollback|remove|staple ID ..."},
@@ -103,6 +104,36 @@ static uint32_t match(const struct verb *v, const struct ipc_admin *cmd)
 		n++;
 	}
 	return n;
+}
+
+int verb_usage(const struct verb *v, struct err *err)
+{
+	return err_set(
+	    err, ERR_INVALID, "usage: %s%s%s", v->name, v->usage[0] ? " " : "", v->usage);
+}
+
+int verb_unknown(const struct ipc_admin *cmd, struct err *err)
+{
+	struct span first = cmd->count > 0 ? cmd->words[0] : SPAN("");
+	int shown = first.n < 64 ? (int)first.n : 64;
+	struct strbuf b;
+
+	strbuf_init(&b, 1024);
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct span rest = span_of(table[i].name);
+		struct span word;
+
+		if (span_split(&rest, ' ', &word) && span_eq(word, first) && rest.n > 0)
+			strbuf_addf(&b, "%s%.*s", b.n > 0 ? ", " : "", SPAN_FMT(rest));
+	}
+	if (b.n > 0)
+		err_set(
+		    err, ERR_INVALID, "%.*s: expected one of %.*s", shown, first.p, (int)b.n, b.p);
+	else
+		err_set(
+		    err, ERR_INVALID, "no such command: \"%.*s\"; help lists them", shown, first.p);
+	strbuf_clear(&b);
+	return -1;
 }
 
 const struct verb *verb_find(const struct ipc_admin *cmd, uint32_t *words)

@@ -5,6 +5,7 @@
 #ifndef MS_AUTHD_VERBS_H
 #define MS_AUTHD_VERBS_H
 
+#include "common/base/err.h"
 #include "common/ipc/msg.h"
 
 struct call;
@@ -32,6 +33,9 @@ struct verb {
 
 /* The verb whose words begin the command (the longest), and how many they are; NULL for none. */
 const struct verb *verb_find(const struct ipc_admin *cmd, uint32_t *words);
+/* -1, and what was expected: of a verb with other arguments, of words that are no verb. */
+int verb_usage(const struct verb *v, struct err *err);
+int verb_unknown(const struct ipc_admin *cmd, struct err *err);
 const struct verb *verb_at(size_t i); /* the table; NULL at its end */
 
 /* verbs_account.c */

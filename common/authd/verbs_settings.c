@@ -289,7 +289,7 @@ void verb_get(struct call *call)
 		s.name = call->args[0];
 	config_each(call->a->cfg, show, &s);
 	if (call->arg_count > 0 && s.count == 0)
-		call_fail(call, ERR_NOT_FOUND, "no such setting");
+		call_fail(call, ERR_NOT_FOUND, "no such setting: %.*s", SPAN_FMT(s.name));
 	else
 		call_ok(call, "%s", "");
 }

@@ -105,6 +105,9 @@ int config_edit(const struct config *c, const struct config_edit *edits, size_t 
 	struct config *next;
 
 	for (size_t i = 0; i < count; i++)
+		if (!find_def(edits[i].name))
+			return config_unknown_name(edits[i].name, err);
+	for (size_t i = 0; i < count; i++)
 		if (refuse_if_in_main(c, edits[i].name, err) < 0 ||
 		    (edits[i].value.p && config_check(edits[i].name, edits[i].value, err) < 0))
 			return -1;

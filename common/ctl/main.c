@@ -26,26 +26,34 @@ static const char usage_text[] =
     "\n"
     "  run                                start everything, in the foreground\n"
     "  status                             what runs, and each listener\n"
+    "  reload                             read the configuration again\n"
     "  domain add|remove DOMAIN           domain list\n"
-    "  account add ADDRESS --password-stdin\n"
-    "  account remove|disable|enable|show ADDRESS\n"
+    "  account add ADDRESS [--admin] --password-stdin\n"
     "  account password ADDRESS --password-stdin\n"
-    "  account list\n"
+    "  account remove|disable|enable|show|quota|receive-only|protocols|limits ADDRESS ...\n"
+    "  account list [DOMAIN]              setup-code, totp remove ADDRESS\n"
+    "  app-password add ADDRESS LABEL     app-password list ADDRESS, remove ADDRESS ID\n"
+    "  sender add|remove ACCOUNT ADDRESS  sender list ACCOUNT\n"
     "  alias add ADDRESS TARGET ...       alias remove ADDRESS, alias list\n"
-    "  set NAME VALUE                     get [NAME], unset NAME, diff\n"
+    "  set NAME VALUE ...                 get [NAME], unset NAME, diff, confirm\n"
+    "  audit list [COUNT]                 who changed what\n"
     "  cert list                          cert show|check|rollback|remove ID\n"
     "  cert new ID [NAME...]              self-signed; cert csr ID [NAME...] for a CA\n"
     "  cert import|answer ID [--file FILE]... [--password-stdin] [--install]\n"
-    "  cert install ID                    cert export-chain ID\n"
+    "  cert install ID                    cert export-chain|staple ID\n"
     "  queue list                         queue show|retry|delete ID\n"
     "  trace FROM|TO|ID|CLIENT|last [COUNT]\n"
     "                                     what became of messages\n"
     "  record CLIENT-ADDRESS              log its next SMTP session line by line\n"
     "  undelete list ADDRESS [MAILBOX]    undelete message ADDRESS MAILBOX UID\n"
     "  undelete mailbox ADDRESS MAILBOX   undelete since ADDRESS TIME\n"
-    "  reload                             read the configuration again\n"
+    "  backup FOLDER                      restore FOLDER [ADDRESS]\n"
+    "  export ADDRESS FOLDER              import ADDRESS PATH\n"
+    "  check [--repair] [--bodies]        compact: while mailstead is stopped\n"
     "  help                               all verbs (asks the running instance)\n"
-    "  config check|sample|man            without a running instance\n";
+    "  config check|sample|man            without a running instance\n"
+    "\n"
+    "man mailsteadctl says more.\n";
 
 static int usage(void)
 {
@@ -161,6 +169,11 @@ static int receive(int fd, int timeout_ms, struct records *r, struct strbuf *tex
 	return result;
 }
 
+static bool is_list(const struct options *o)
+{
+	return word_is(o, o->count - 1, "list") || word_is(o, 1, "list") || word_is(o, 0, "trace");
+}
+
 static int print_result(
     const struct options *o, const struct records *r, enum err_code code, const struct strbuf *text)
 {
@@ -174,11 +187,12 @@ static int print_result(
 		print_tables(r);
 		if (text->n > 0)
 			printf("%s\n", text->p);
+		else if (r->count == 0 && is_list(o))
+			fputs("none\n", stderr);
 		return 0;
 	}
 	/* A list stays a list when it is empty. */
-	if (r->count > 0 || word_is(o, o->count - 1, "list") || word_is(o, 1, "list") ||
-	    word_is(o, 0, "trace")) {
+	if (r->count > 0 || is_list(o)) {
 		print_json(r);
 		return 0;
 	}
@@ -186,6 +200,12 @@ static int print_result(
 	print_json_string(strbuf_span(text));
 	fputs("}\n", stdout);
 	return 0;
+}
+
+/* A password on the command line is one that everybody on the machine can read. */
+static bool wants_secret(const struct options *o)
+{
+	return word_is(o, 0, "account") && (word_is(o, 1, "add") || word_is(o, 1, "password"));
 }
 
 /* These want a file: standard input, if none is named. */
@@ -306,6 +326,20 @@ int main(int argc, char **argv)
 	}
 	if (!parse_options(argc, argv, &o))
 		return usage();
+	if (word_is(&o, 0, "--help") || word_is(&o, 0, "-h")) {
+		fputs(usage_text, stdout);
+		return 0;
+	}
+	if (word_is(&o, 0, "--version")) {
+		puts("mailsteadctl " MS_VERSION);
+		return 0;
+	}
+	if (span_starts(o.words[0], SPAN("-")))
+		return usage();
+	if (wants_secret(&o) && !o.has_secret) {
+		fail(&o, ERR_INVALID, SPAN("say --password-stdin, and the password there"));
+		return EXIT_USAGE;
+	}
 	if (word_is(&o, 0, "run"))
 		return o.count == 1 ? ctl_run(o.conf) : usage();
 	if (word_is(&o, 0, "config"))

@@ -29,16 +29,16 @@ static const struct cert_verb table[] = {
 	"TEXT] [--install]"},
     {"csr", MAKING, true, true, true, cert_csr,
 	"ID [NAME...] [--key ecdsa|rsa2048|rsa3072|rsa4096] [--cn|--o|--ou|--l|--st|--c TEXT]"},
-    {"answer", TAKING, true, false, false, cert_answer, "ID [--install] (content: a file)"},
+    {"answer", TAKING, true, false, false, cert_answer, "ID [--file FILE] [--install]"},
     {"import", TAKING, true, false, false, cert_import,
-	"ID [--install] (content: a file; secret: its password)"},
+	"ID [--file FILE]... [--password-stdin] [--install]"},
     {"check", SLOTS, true, false, false, cert_check,
-	"ID [--previous|--candidate] (or content: a file; secret: its password)"},
+	"ID [--previous|--candidate] | ID --file FILE [--password-stdin]"},
     {"install", BIT(OPT_FORCE), true, false, false, cert_install, "ID [--force]"},
     {"rollback", 0, true, false, false, cert_rollback, "ID"},
     {"remove", SLOTS, true, false, false, cert_remove, "ID [--previous|--candidate|--pending]"},
     {"export-chain", SLOTS, true, false, false, cert_export_chain, "ID [--previous|--candidate]"},
-    {"staple", 0, true, false, false, cert_staple, "ID (content: an OCSP response, or none)"},
+    {"staple", 0, true, false, false, cert_staple, "ID [--file FILE]"},
 };
 
 /* --- what a job offers ------------------------------------------------------------------------ */
@@ -247,7 +247,9 @@ void keyd_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_
 	struct job *j;
 
 	if (!verb || !span_eq(cmd->words[0], SPAN("cert"))) {
-		admin_end(rq, ERR_INVALID, "keyd has no such verb");
+		admin_end(rq, ERR_INVALID,
+		    "no such verb: cert list, show, new, csr, answer, import, check, install, "
+		    "rollback, remove, export-chain or staple");
 		return;
 	}
 	if (k->running >= JOBS_MAX || r->is_draining) {

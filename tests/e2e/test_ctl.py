@@ -86,7 +86,7 @@ def test_account_life(mail):
 
 
 def test_passwords_are_never_words(mail):
-    assert refused(mail, "account", "add", "x@example.test", "secret") in ("invalid", "denied")
+    assert refused(mail, "account", "add", "x@example.test", "secret", code=2) == "invalid"
     assert refused(mail, "account", "add", "x@example.test", "--password-stdin", secret="") \
         in ("invalid", "io")
     log = mail.log_text()
@@ -118,6 +118,25 @@ def test_loops_of_aliases(mail):
     send(mail, "two@example.test", b"round")
     mail.wait_for(lambda: b"round" in subjects(mail, ALICE))
     assert subjects(mail, ALICE).count(b"round") == 1
+
+
+# --- what people type wrong ---------------------------------------------------------------------
+def test_wrong_words_say_what_is_expected(mail):
+    for words, expected in (
+            (("nonsense",), b'no such command: \\"nonsense\\"'),
+            (("domain", "foo"), b"domain: expected one of add, remove, list"),
+            (("audit",), b"audit: expected one of list"),
+            (("diff", "x"), b'"usage: diff"'),
+            (("cert", "foo"), b"rollback"),
+            (("unset", "smtp.no_such"), b"smtp.no_such"),
+            (("get", "smtp.no_such"), b"no such setting: smtp.no_such")):
+        done = mail.run_ctl(*words)
+        assert done.returncode == 1 and expected in done.stdout, (words, done.stdout)
+    done = mail.run_ctl("account", "add", "nobody@example.test")
+    assert done.returncode == 2 and b"--password-stdin" in done.stdout
+    assert mail.run_ctl("--hlep").returncode == 2
+    assert b"usage: mailsteadctl" in mail.run_ctl("--help").stdout
+    assert mail.run_ctl("--version").stdout.startswith(b"mailsteadctl ")
 
 
 # --- settings -----------------------------------------------------------------------------------
