@@ -76,8 +76,9 @@ int account_number(struct maint *m, struct span address, uint64_t *number)
 	*number = 0;
 	if (ask(m, &cmd, take_number, number, &err) < 0)
 		return maint_fail(m, &err);
-	return *number > 0 ? 0
-			   : maint_end(m, ERR_NOT_FOUND, "no such account: %.*s", SPAN_FMT(address));
+	return *number > 0
+		   ? 0
+		   : maint_end(m, ERR_NOT_FOUND, "no such account: %.*s", SPAN_FMT(address));
 }
 
 struct accounts {
