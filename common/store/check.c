@@ -29,6 +29,7 @@ static void forget_account(struct checking *k)
 	for (size_t i = 0; i < k->box_count; i++)
 		mem_free(k->boxes[i].name);
 	k->box_count = k->ref_count = 0;
+	k->hides_objects = false;
 	k->sum = (struct account_row){.next_mailbox = 1, .next_object = 1};
 }
 

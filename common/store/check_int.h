@@ -32,6 +32,10 @@ struct checking {
 	size_t ref_count, ref_cap;
 	struct file_ref *files; /* one for each object that has one, of all accounts */
 	size_t file_count, file_cap;
+	/* Rows that cannot be read refer to objects, or files, that nobody knows: then what seems
+	 * to be referred to too seldom is left alone. */
+	bool hides_objects; /* of this account */
+	bool hides_files;
 	struct account_row sum; /* what the account's row should say at least */
 };
 

@@ -124,11 +124,13 @@ static int next_chunk(struct checking *k, const struct mailbox_row *row, uint64_
 	if (rc == 1) {
 		c.first = be_get32(cur.key.p + cur.key.n - 4);
 		*first = (uint64_t)c.first + 1;
-		if (chunk_decode(cur.val, c.m, CHUNK_MAX, &c.n, &why) < 0)
+		if (chunk_decode(cur.val, c.m, CHUNK_MAX, &c.n, &why) < 0) {
 			check_damage(k, row->mb.name, c.first, false,
 			    "%s: the messages from this UID on cannot be read", why.text);
-		else if (check_chunk(k, row, &c, cur.val, s, err) < 0)
+			k->hides_objects = true;
+		} else if (check_chunk(k, row, &c, cur.val, s, err) < 0) {
 			rc = -1;
+		}
 	}
 	db_cursor_close(&cur);
 	return rc;

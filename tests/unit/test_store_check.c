@@ -308,14 +308,45 @@ START_TEST(an_unreadable_chunk_is_named_and_left)
 {
 	struct chunk_walk w;
 	struct db_key k;
+	uint64_t object;
+	struct object_row row;
 
 	txn = begin(env);
 	chunk_walk_init(&w, txn, A, mailbox_id(txn, A, "INBOX"), NULL);
 	ck_assert_int_eq(chunk_walk_next(&w, &err), 1);
+	object = w.c.m[0].object;
 	chunk_key(&k, A, w.c.mailbox, w.c.first);
 	ck_ok(db_put(txn, db_key_span(&k), SPAN("\1garbage"), &err));
 	commit(txn);
 	expect("7/INBOX/1: ", false);
+	/* Its messages' bodies are all that is left of them. */
+	txn = begin(env);
+	ck_ok(object_get(txn, A, object, &row, &err));
+	ck_assert_uint_eq(row.refs, 1);
+	db_abort(txn);
+}
+END_TEST
+
+START_TEST(an_unreadable_object_leaves_its_file)
+{
+	struct db_key k;
+	struct object_row row;
+	struct file_row f;
+	bool is_there;
+
+	txn = begin(env);
+	ck_ok(object_get(txn, A, 251, &row, &err));
+	store_key(&k, A, KIND_OBJECT);
+	db_key_u64(&k, 251);
+	db_key_u8(&k, OBJECT_ROW);
+	ck_ok(db_put(txn, db_key_span(&k), SPAN("\1garbage"), &err));
+	commit(txn);
+	expect("7/INBOX/251: ", false);
+	txn = begin(env);
+	ck_ok(file_get(txn, row.blob.id, &f, &is_there, &err));
+	ck_assert(is_there);
+	ck_assert_uint_eq(f.refs, 1);
+	db_abort(txn);
 }
 END_TEST
 
@@ -379,8 +410,8 @@ int main(void)
 	    usage_of_an_account, what_is_kept_for_undelete, references_of_an_object,
 	    an_object_that_is_gone_takes_its_message, a_name_that_is_gone_or_stands_for_nothing,
 	    messages_without_a_mailbox_get_one, a_chunk_head_and_a_size,
-	    an_unreadable_chunk_is_named_and_left, a_body_with_a_flipped_bit, a_file_that_is_gone,
-	    references_of_a_file};
+	    an_unreadable_chunk_is_named_and_left, an_unreadable_object_leaves_its_file,
+	    a_body_with_a_flipped_bit, a_file_that_is_gone, references_of_a_file};
 	Suite *suite = suite_create("store check");
 	TCase *c = tcase_create("all");
 	SRunner *runner = srunner_create(suite);
