@@ -5,6 +5,7 @@
  */
 #include "common/authd/login.h"
 
+#include "common/authd/totp.h"
 #include "common/base/mem.h"
 #include "common/crypto/crypto.h"
 #include "common/event/clock.h"
@@ -191,7 +192,7 @@ static void put_time(struct change *c, const struct db_key *key, uint64_t time)
 }
 
 /* The networks an account is known in: the newest KNOWN_MAX of the last 30 days. */
-static void remember_network(struct login *l, struct account *acc)
+static void remember_network(struct authd *a, struct span network, const struct account *acc)
 {
 	uint64_t now = (uint64_t)clock_now();
 	struct change *c;
@@ -201,11 +202,11 @@ static void remember_network(struct login *l, struct account *acc)
 	LIST_EACH (it, &acc->known) {
 		const struct known *k = container_of(it, struct known, link);
 
-		if (span_eq(l->who.network, span_make(k->net, k->n)) &&
+		if (span_eq(network, span_make(k->net, k->n)) &&
 		    k->time + KNOWN_RENEW_SECONDS > now)
 			return;
 	}
-	c = change_new(l->a);
+	c = change_new(a);
 	for (struct list *it = acc->known.prev; it != &acc->known; it = it->prev, left--) {
 		const struct known *k = container_of(it, struct known, link);
 
@@ -214,9 +215,16 @@ static void remember_network(struct login *l, struct account *acc)
 		row_key_known(&key, acc->number, span_make(k->net, k->n));
 		change_del(c, &key);
 	}
-	row_key_known(&key, acc->number, l->who.network);
+	row_key_known(&key, acc->number, network);
 	put_time(c, &key, now);
 	change_commit_lazy(c);
+}
+
+void login_remember(struct authd *a, struct span client, const struct account *acc)
+{
+	unsigned char buf[NET_KEY_MAX];
+
+	remember_network(a, login_network(client, buf), acc);
 }
 
 static void remember_app(struct authd *a, struct account *acc, struct app *app)
@@ -253,7 +261,10 @@ static void let_in(struct login *l, struct account *acc)
 		answer(l, LOGIN_NOT_HERE, acc, text_not_here);
 		return;
 	}
-	remember_network(l, acc);
+	/* Where there is a second factor, a password alone does not make a network known: it would
+	 * take the account's limit from whoever guesses the codes. */
+	if (l->is_app || !totp_is_on(acc))
+		remember_network(l->a, l->who.network, acc);
 	answer(l, LOGIN_OK, acc, "");
 }
 

@@ -14,6 +14,8 @@ void account_rehash(struct authd *a, const struct account *acc, struct span phc)
 struct span login_network(struct span client, unsigned char buf[NET_KEY_MAX]);
 /* A failed guess at something behind the password (the second factor). */
 void login_count_failure(struct authd *a, struct span client, const struct account *acc);
+/* Somebody proved there to be the account's owner, by the second factor too. */
+void login_remember(struct authd *a, struct span client, const struct account *acc);
 /* May the network try again? False: too many failures. */
 bool login_may_try(struct authd *a, struct span client, const struct account *acc);
 

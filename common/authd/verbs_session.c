@@ -44,8 +44,10 @@ static bool take_code(struct call *call, struct account *acc)
 		call_fail(call, ERR_TEMP, "too many failed logins, try again later");
 		return false;
 	}
-	if (totp_take(acc, code, call_change(call)))
+	if (totp_take(acc, code, call_change(call))) {
+		login_remember(call->a, call_client(call), acc);
 		return true;
+	}
 	login_count_failure(call->a, call_client(call), acc);
 	call_fail(call, ERR_DENIED, "wrong code of the second factor");
 	return false;

@@ -141,6 +141,22 @@ def test_guessing_codes_is_throttled():
         refused(ERR_TEMP, log_in_with, authd, code_of(secret, 1))
 
 
+def test_a_password_alone_makes_no_network_known():
+    """Or whoever has it could guess codes from each network without the account's limit."""
+    with Authd(auth__failures_per_account="5", auth__failures_per_address="1000") as authd:
+        authd.fill()
+        _, secret, recovery = begin_totp(authd)
+        log_in_with(authd, recovery[0], client="10.7.0.1")
+        refused(ERR_DENIED, log_in_with, authd, "000000", client="10.0.0.1")
+        # A commit carries at once what has been remembered.
+        authd.admin("domain", "add", "other.test")
+        for _ in range(4):
+            refused(ERR_DENIED, log_in_with, authd, "000000", client="10.0.0.1")
+        refused(ERR_TEMP, log_in_with, authd, code_of(secret, 1), client="10.0.0.1")
+        # Who has shown both there is not locked out by it.
+        log_in_with(authd, recovery[1], client="10.7.0.1")
+
+
 # --- one's own account -------------------------------------------------------------------------
 def test_people_see_and_change_their_own_account_only(authd):
     authd.admin("alias", "add", "sales@example.test", "bob@example.test", "alice@example.test")
