@@ -14,6 +14,7 @@
 #define HOST T_HOST
 #define WORD T_WORD
 #define LIST T_LIST
+#define TIMES T_TIMES
 #define NETS T_NETS
 #define RELOAD false
 #define RESTART true

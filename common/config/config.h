@@ -79,6 +79,9 @@ void config_unref(struct config *c);
 uint64_t config_u64(const struct config *c, enum setting s); /* NUMBER, SIZE, SECONDS, BOOL */
 bool config_bool(const struct config *c, enum setting s);
 const char *config_str(const struct config *c, enum setting s); /* TEXT, PATH, HOST, WORD, LIST */
+#define CONFIG_TIMES_MAX 32
+/* "30", "5m", "4h", "5d": a time in seconds. */
+bool config_seconds(struct span text, uint64_t *seconds);
 /* Takes the next word off a LIST; false at its end. */
 bool config_list_next(struct span *list, struct span *word);
 

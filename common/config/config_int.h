@@ -18,6 +18,7 @@ enum value_type {
 	T_HOST,
 	T_WORD,
 	T_LIST,
+	T_TIMES,
 	T_NETS
 };
 

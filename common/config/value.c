@@ -16,6 +16,7 @@ static const struct {
     {"tls", "none offered required implicit"},
     {"tls_min", "1.0 1.1 1.2 1.3"},
     {"client_certificate", "no ask"},
+    {"outbound.ipv6", "auto on off"},
 };
 
 static int unexpected(struct err *err, struct span found, const char *expected)
@@ -136,6 +137,27 @@ static bool is_list(struct span s)
 	return count > 0;
 }
 
+bool config_seconds(struct span text, uint64_t *seconds)
+{
+	static const struct setting_def time = {.name = "", .type = T_SECONDS, .max = UINT32_MAX};
+
+	return parse_number(&time, text, seconds, NULL) == 0;
+}
+
+static bool is_times(struct span s)
+{
+	struct span word;
+	uint64_t seconds;
+	size_t count = 0;
+
+	while (config_list_next(&s, &word)) {
+		if (!config_seconds(word, &seconds) || seconds == 0)
+			return false;
+		count++;
+	}
+	return count > 0 && count <= CONFIG_TIMES_MAX;
+}
+
 static bool is_one_of(struct span s, struct span words)
 {
 	struct span word;
@@ -213,6 +235,8 @@ static int parse_text(const struct setting_def *d, struct span s, struct err *er
 		return unexpected(err, s, "letters, digits, '-' and '_'");
 	if (d->type == T_LIST && !is_list(s))
 		return unexpected(err, s, "words of letters, digits, '-' and '_' between commas");
+	if (d->type == T_TIMES && !is_times(s))
+		return unexpected(err, s, "times (with s, m, h or d) between commas");
 	if (d->type == T_NETS && !is_nets(s))
 		return unexpected(err, s, "addresses and networks between commas");
 	for (size_t i = 0; i < ARRAY_LEN(choices); i++)
@@ -245,6 +269,7 @@ const char *config_type_name(enum value_type t)
 	    [T_HOST] = "host name",
 	    [T_WORD] = "word",
 	    [T_LIST] = "words",
+	    [T_TIMES] = "times",
 	    [T_NETS] = "networks",
 	};
 

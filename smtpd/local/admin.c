@@ -128,26 +128,16 @@ static bool collect_number(void *arg, const struct queue_rcpt *r)
 	return true;
 }
 
-/* The row's address moves with the write: keep a copy. */
 static int retry_one(struct change *c, struct db_txn *txn, uint32_t n, struct err *err)
 {
 	struct queue_rcpt r;
-	char *address, *orcpt;
-	int result;
 
 	if (queue_rcpt_get(txn, c->qid, n, &r, err) < 0)
 		return -1;
-	address = mem_strndup(r.address.p, r.address.n);
-	r.address.p = address;
-	orcpt = mem_strndup(r.orcpt.p, r.orcpt.n);
-	r.orcpt.p = orcpt;
 	r.state = QUEUE_WAITING;
 	r.next = clock_now();
-	r.last_reply = span_make("", 0);
-	result = queue_rcpt_update(txn, &r, err);
-	mem_free(address);
-	mem_free(orcpt);
-	return result;
+	r.last_reply = r.host = span_make("", 0);
+	return queue_rcpt_update(txn, &r, err);
 }
 
 /* What is taken out leaves a word about it. */

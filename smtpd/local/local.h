@@ -90,8 +90,7 @@ struct outcome {
 	struct list link;
 	uint64_t qid;
 	struct queue_rcpt row; /* when it is not: as it will be */
-	char *address, *reply, *orcpt;
-	char *session, *from;
+	char *address, *reply, *session, *from;
 	uint64_t size;
 };
 

@@ -22,7 +22,6 @@ static void outcome_free(struct outcome *o)
 {
 	mem_free(o->address);
 	mem_free(o->reply);
-	mem_free(o->orcpt);
 	mem_free(o->session);
 	mem_free(o->from);
 	mem_free(o);
@@ -205,12 +204,11 @@ void settle_add(
 	o->session = mem_strndup(e->session.p, e->session.n);
 	o->from = mem_strndup(e->sender.p, e->sender.n);
 	o->row = r->row;
-	o->address = mem_strndup(r->row.address.p, r->row.address.n);
 	o->reply = mem_strdup(r->reply);
-	o->row.address = span_make(o->address, r->row.address.n);
 	o->row.last_reply = span_of(o->reply);
-	o->orcpt = mem_strndup(r->row.orcpt.p, r->row.orcpt.n);
-	o->row.orcpt = span_make(o->orcpt, r->row.orcpt.n);
+	o->address = mem_strndup(r->row.address.p, r->row.address.n);
+	o->row.address = span_make(o->address, r->row.address.n);
+	o->row.host = o->row.orcpt = span_make("", 0);
 	if (is_delivered) {
 		l->delivered++;
 	} else {

@@ -14,6 +14,7 @@
 
 #define QUEUE_ID_TEXT 17
 #define QUEUE_ADDRESS_MAX 512 /* bytes of a formatted address; a path has at most 256 */
+#define QUEUE_ORCPT_MAX 1024
 #define QUEUE_HINT_LEN 8
 #define QUEUE_REPLY_MAX 512
 #define QUEUE_LIFE_SECONDS (5 * 86400)
@@ -40,7 +41,14 @@ struct blob_dir *queue_blobs(struct queue *q);
 struct workers *queue_workers(struct queue *q);
 
 enum queue_class { QUEUE_LOCAL = 0, QUEUE_REMOTE = 1 };
-enum queue_state { QUEUE_WAITING = 0, QUEUE_FAILED = 1 };
+enum queue_state {
+	QUEUE_WAITING = 0, /* for its time */
+	QUEUE_FAILED = 1,  /* for good: the sender is told, then it goes */
+	QUEUE_HELD = 2,    /* by the administrator */
+	QUEUE_SENT = 3,    /* to a server that tells nobody: the sender is told, then it goes */
+};
+/* The notice that it takes long. */
+enum queue_notice { NOTICE_NONE = 0, NOTICE_DUE = 1, NOTICE_SENT = 2 };
 
 enum queue_ret { QUEUE_RET_NONE = 0, QUEUE_RET_FULL = 1, QUEUE_RET_HEADERS = 2 }; /* RFC 3461 */
 /* Bits of queue_rcpt.notify; none: as if not said. */
@@ -71,7 +79,9 @@ struct queue_rcpt {
 	uint32_t tries;
 	int64_t next; /* seconds since 1970 */
 	struct span last_reply;
+	struct span host; /* whose reply that was; empty: our own */
 	uint8_t notify;
+	enum queue_notice notice;
 	struct span orcpt; /* "type;xtext"; empty: none */
 };
 
@@ -94,6 +104,28 @@ int queue_each_rcpt(struct db_txn *txn, uint64_t first_qid,
  * time of the first that is not due yet, 0 if there is none. */
 int queue_each_due(struct db_txn *txn, int64_t now, bool (*fn)(void *arg, uint64_t qid, uint32_t n),
     void *arg, int64_t *next, struct err *err);
+
+/*
+ * Remote recipients are read destination by destination, a destination being the domain: a dead one
+ * with many waiting costs the others nothing. An index says from when on each has to be looked at,
+ * never too late, sometimes too early.
+ */
+#define QUEUE_DEST_MAX 255
+/* The destinations to be looked at by now, in order of their time. *next as above. */
+int queue_each_dest(struct db_txn *txn, int64_t now, bool (*fn)(void *arg, struct span dest),
+    void *arg, int64_t *next, struct err *err);
+/* The recipients of one that are due at now, as queue_each_due. */
+int queue_each_due_of(struct db_txn *txn, struct span dest, int64_t now,
+    bool (*fn)(void *arg, uint64_t qid, uint32_t n), void *arg, int64_t *next, struct err *err);
+/* Puts the destination's place in the index right: after its recipients were changed. */
+int queue_dest_settle(struct db_txn *txn, struct span dest, struct err *err);
+/* The domain of a remote recipient; empty for a local one. */
+struct span queue_dest_of(const struct queue_rcpt *r);
+
+/* The recipients whose sender is to be told something, in order of their message: FAILED, SENT, or
+ * a notice is due. */
+int queue_each_told(struct db_txn *txn, bool (*fn)(void *arg, uint64_t qid, uint32_t n), void *arg,
+    struct err *err);
 /*
  * Takes a recipient out. With the last one the entry goes, and its body: if that is a file, *blob
  * is filled (is_file true) for the caller to unlink after the commit. Not there any more is fine: a
@@ -101,7 +133,8 @@ int queue_each_due(struct db_txn *txn, int64_t now, bool (*fn)(void *arg, uint64
  */
 int queue_rcpt_remove(
     struct db_txn *txn, uint64_t qid, uint32_t n, struct blob *file, struct err *err);
-/* A try that did not succeed: counts it, keeps the reply, sets state and the next time. */
+/* Sets state, tries, next, notice, last_reply and host (in the caller's memory); the rest stays as
+ * it was. One that was deleted meanwhile stays deleted. */
 int queue_rcpt_update(struct db_txn *txn, const struct queue_rcpt *r, struct err *err);
 
 /* Seconds from a try to the next, by the number of tries made. */

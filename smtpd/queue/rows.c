@@ -5,10 +5,15 @@
  *   b qid            body frame, if it is not a file
  *   r qid n          recipient
  *   d len dest time qid n   due; dest is the domain, empty for local delivery
+ *   x time dest      a destination has to be looked at from then on
+ *   y dest           that time
+ *   f qid n          a recipient whose sender is to be told something
  */
 #include "smtpd/queue/queue.h"
 
 #include "common/event/clock.h"
+
+#include <string.h>
 
 #define ROW_VERSION 1
 #define ROW_MAX (16 * 1024)
@@ -28,14 +33,13 @@ static struct span key_rcpt(struct db_key *k, uint64_t qid, uint32_t n)
 	return db_key_span(k);
 }
 
-/* What the due rows of a recipient are read by: the domain, or nothing for local delivery. */
-static struct span destination(const struct queue_rcpt *r)
+struct span queue_dest_of(const struct queue_rcpt *r)
 {
 	ssize_t at = span_rchr(r->address, '@');
 
 	if (r->class == QUEUE_LOCAL || at < 0)
 		return span_make("", 0);
-	return span_sub(r->address, (size_t)at + 1, 255);
+	return span_sub(r->address, (size_t)at + 1, QUEUE_DEST_MAX);
 }
 
 static struct span key_due_prefix(struct db_key *k, struct span dest)
@@ -49,10 +53,34 @@ static struct span key_due_prefix(struct db_key *k, struct span dest)
 
 static struct span key_due(struct db_key *k, const struct queue_rcpt *r)
 {
-	key_due_prefix(k, destination(r));
+	key_due_prefix(k, queue_dest_of(r));
 	db_key_u64(k, (uint64_t)r->next);
 	db_key_u64(k, r->qid);
 	db_key_u32(k, r->n);
+	return db_key_span(k);
+}
+
+static struct span key_look(struct db_key *k, int64_t time, struct span dest)
+{
+	db_key_init(k);
+	db_key_u8(k, 'x');
+	db_key_u64(k, (uint64_t)time);
+	db_key_raw(k, dest);
+	return db_key_span(k);
+}
+
+static struct span key_dest(struct db_key *k, struct span dest)
+{
+	db_key_init(k);
+	db_key_u8(k, 'y');
+	db_key_raw(k, dest);
+	return db_key_span(k);
+}
+
+static struct span key_told(struct db_key *k, uint64_t qid, uint32_t n)
+{
+	key_entry(k, 'f', qid);
+	db_key_u32(k, n);
 	return db_key_span(k);
 }
 
@@ -82,7 +110,7 @@ static bool decode_entry(struct span row, struct queue_entry *e)
 static bool decode_rcpt(struct span row, struct queue_rcpt *r)
 {
 	struct dec d = dec_of(row);
-	uint8_t class, state;
+	uint8_t class, state, notice;
 
 	if (dec_u8(&d) != ROW_VERSION)
 		return false;
@@ -92,11 +120,16 @@ static bool decode_rcpt(struct span row, struct queue_rcpt *r)
 	r->tries = dec_u32(&d);
 	r->next = (int64_t)dec_u64(&d);
 	r->last_reply = dec_bytes(&d);
+	r->host = dec_bytes(&d);
 	r->notify = dec_u8(&d);
+	notice = dec_u8(&d);
 	r->orcpt = dec_bytes(&d);
-	r->class = class == QUEUE_REMOTE ? QUEUE_REMOTE : QUEUE_LOCAL;
-	r->state = state == QUEUE_FAILED ? QUEUE_FAILED : QUEUE_WAITING;
-	return dec_done(&d) && class <= QUEUE_REMOTE && state <= QUEUE_FAILED;
+	if (!dec_done(&d) || class > QUEUE_REMOTE || state > QUEUE_SENT || notice > NOTICE_SENT)
+		return false;
+	r->class = (enum queue_class) class;
+	r->state = (enum queue_state)state;
+	r->notice = (enum queue_notice)notice;
+	return true;
 }
 
 static int put_row(struct db_txn *txn, struct span key, const struct strbuf *row, struct err *err)
@@ -130,6 +163,88 @@ static int put_entry(struct db_txn *txn, const struct queue_entry *e, struct err
 	return result;
 }
 
+/* A missing row is what a replay finds: not an error. */
+static int remove_row(struct db_txn *txn, struct span key, struct err *err)
+{
+	struct err missing;
+
+	if (db_del(txn, key, &missing) == 0 || missing.code == ERR_NOT_FOUND)
+		return 0;
+	return err_set(err, missing.code, "%s", missing.text);
+}
+
+/* 1 and the time at which the destination is looked at, 0 if it is not. */
+static int look_time(struct db_txn *txn, struct span dest, int64_t *time, struct err *err)
+{
+	struct err missing;
+	struct db_key k;
+	struct span val;
+
+	if (db_get(txn, key_dest(&k, dest), &val, &missing) < 0)
+		return missing.code == ERR_NOT_FOUND
+			   ? 0
+			   : err_set(err, missing.code, "%s", missing.text);
+	if (val.n != 8)
+		return err_set(err, ERR_CORRUPT, "queue destination row");
+	*time = (int64_t)be_get64(val.p);
+	return 1;
+}
+
+static int set_look_time(struct db_txn *txn, struct span dest, int64_t time, struct err *err)
+{
+	unsigned char raw[8];
+	struct db_key k;
+
+	be_put64(raw, (uint64_t)time);
+	if (db_put(txn, key_dest(&k, dest), span_make(raw, sizeof(raw)), err) < 0)
+		return -1;
+	return db_put(txn, key_look(&k, time, dest), span_make("", 0), err);
+}
+
+/* Not later than time. */
+static int look_by(struct db_txn *txn, struct span dest, int64_t time, struct err *err)
+{
+	struct db_key k;
+	int64_t old;
+	int found;
+
+	if (dest.n == 0)
+		return 0;
+	found = look_time(txn, dest, &old, err);
+	if (found < 0 || (found == 1 && old <= time))
+		return found < 0 ? -1 : 0;
+	if (found == 1 && remove_row(txn, key_look(&k, old, dest), err) < 0)
+		return -1;
+	return set_look_time(txn, dest, time, err);
+}
+
+static bool is_to_be_told(const struct queue_rcpt *r)
+{
+	return r->state == QUEUE_FAILED || r->state == QUEUE_SENT || r->notice == NOTICE_DUE;
+}
+
+/* What goes with the row: its place among the due, and among those that somebody is told of. */
+static int put_indexes(struct db_txn *txn, const struct queue_rcpt *r, struct err *err)
+{
+	struct db_key k;
+
+	if (r->state == QUEUE_WAITING && (db_put(txn, key_due(&k, r), span_make("", 0), err) < 0 ||
+					     look_by(txn, queue_dest_of(r), r->next, err) < 0))
+		return -1;
+	if (is_to_be_told(r))
+		return db_put(txn, key_told(&k, r->qid, r->n), span_make("", 0), err);
+	return 0;
+}
+
+static int remove_indexes(struct db_txn *txn, const struct queue_rcpt *r, struct err *err)
+{
+	struct db_key k;
+
+	if (remove_row(txn, key_due(&k, r), err) < 0)
+		return -1;
+	return remove_row(txn, key_told(&k, r->qid, r->n), err);
+}
+
 static int put_rcpt(struct db_txn *txn, const struct queue_rcpt *r, struct err *err)
 {
 	struct strbuf row;
@@ -144,14 +259,13 @@ static int put_rcpt(struct db_txn *txn, const struct queue_rcpt *r, struct err *
 	enc_u32(&row, r->tries);
 	enc_u64(&row, (uint64_t)r->next);
 	enc_bytes(&row, r->last_reply);
+	enc_bytes(&row, r->host);
 	enc_u8(&row, r->notify);
+	enc_u8(&row, (uint8_t)r->notice);
 	enc_bytes(&row, r->orcpt);
 	result = put_row(txn, key_rcpt(&k, r->qid, r->n), &row, err);
 	strbuf_clear(&row);
-	/* What has failed for good waits for nothing. */
-	if (result == 0 && r->state == QUEUE_WAITING)
-		result = db_put(txn, key_due(&k, r), span_make("", 0), err);
-	return result;
+	return result == 0 ? put_indexes(txn, r, err) : -1;
 }
 
 /*
@@ -272,40 +386,107 @@ int queue_each_rcpt(struct db_txn *txn, uint64_t first_qid,
 	return found < 0 ? -1 : 0;
 }
 
-int queue_each_due(struct db_txn *txn, int64_t now, bool (*fn)(void *arg, uint64_t qid, uint32_t n),
-    void *arg, int64_t *next, struct err *err)
+int queue_each_due_of(struct db_txn *txn, struct span dest, int64_t now,
+    bool (*fn)(void *arg, uint64_t qid, uint32_t n), void *arg, int64_t *next, struct err *err)
 {
+	size_t head = 2 + dest.n;
 	struct db_cursor c;
 	struct db_key k;
 	int found;
 
 	*next = 0;
-	if (db_cursor_open(txn, &c, key_due_prefix(&k, span_make("", 0)), err) < 0)
+	if (db_cursor_open(txn, &c, SPAN("d"), err) < 0)
 		return -1;
-	for (found = db_first(&c, err); found == 1; found = db_next(&c, err)) {
-		if (c.key.n != 22) {
+	for (found = db_seek(&c, key_due_prefix(&k, dest), err); found == 1;
+	     found = db_next(&c, err)) {
+		if (c.key.n < head || memcmp(c.key.p, k.b, head) != 0)
+			break;
+		if (c.key.n != head + 20) {
 			found = err_set(err, ERR_CORRUPT, "queue due row");
 			break;
 		}
-		if ((int64_t)be_get64(c.key.p + 2) > now) {
-			*next = (int64_t)be_get64(c.key.p + 2);
+		if ((int64_t)be_get64(c.key.p + head) > now) {
+			*next = (int64_t)be_get64(c.key.p + head);
 			break;
 		}
-		if (!fn(arg, be_get64(c.key.p + 10), be_get32(c.key.p + 18)))
+		if (!fn(arg, be_get64(c.key.p + head + 8), be_get32(c.key.p + head + 16)))
 			break;
 	}
 	db_cursor_close(&c);
 	return found < 0 ? -1 : 0;
 }
 
-/* A missing row is what a replay finds: not an error. */
-static int remove_row(struct db_txn *txn, struct span key, struct err *err)
+int queue_each_due(struct db_txn *txn, int64_t now, bool (*fn)(void *arg, uint64_t qid, uint32_t n),
+    void *arg, int64_t *next, struct err *err)
 {
-	struct err missing;
+	return queue_each_due_of(txn, span_make("", 0), now, fn, arg, next, err);
+}
 
-	if (db_del(txn, key, &missing) == 0 || missing.code == ERR_NOT_FOUND)
+int queue_each_dest(struct db_txn *txn, int64_t now, bool (*fn)(void *arg, struct span dest),
+    void *arg, int64_t *next, struct err *err)
+{
+	struct db_cursor c;
+	int found;
+
+	*next = 0;
+	if (db_cursor_open(txn, &c, SPAN("x"), err) < 0)
+		return -1;
+	for (found = db_first(&c, err); found == 1; found = db_next(&c, err)) {
+		if (c.key.n <= 9) {
+			found = err_set(err, ERR_CORRUPT, "queue destination row");
+			break;
+		}
+		if ((int64_t)be_get64(c.key.p + 1) > now) {
+			*next = (int64_t)be_get64(c.key.p + 1);
+			break;
+		}
+		if (!fn(arg, span_from(c.key, 9)))
+			break;
+	}
+	db_cursor_close(&c);
+	return found < 0 ? -1 : 0;
+}
+
+static bool stop_at_first(void *arg, uint64_t qid, uint32_t n)
+{
+	return false;
+}
+
+int queue_dest_settle(struct db_txn *txn, struct span dest, struct err *err)
+{
+	struct db_key k;
+	int64_t old, next;
+	int found = look_time(txn, dest, &old, err);
+
+	/* With nothing due before the beginning of time, next is the first of all. */
+	if (found < 0 || queue_each_due_of(txn, dest, -1, stop_at_first, NULL, &next, err) < 0)
+		return -1;
+	if (found == 1 && old == next)
 		return 0;
-	return err_set(err, missing.code, "%s", missing.text);
+	if (found == 1 && (remove_row(txn, key_look(&k, old, dest), err) < 0 ||
+			      remove_row(txn, key_dest(&k, dest), err) < 0))
+		return -1;
+	return next != 0 ? set_look_time(txn, dest, next, err) : 0;
+}
+
+int queue_each_told(
+    struct db_txn *txn, bool (*fn)(void *arg, uint64_t qid, uint32_t n), void *arg, struct err *err)
+{
+	struct db_cursor c;
+	int found;
+
+	if (db_cursor_open(txn, &c, SPAN("f"), err) < 0)
+		return -1;
+	for (found = db_first(&c, err); found == 1; found = db_next(&c, err)) {
+		if (c.key.n != 13) {
+			found = err_set(err, ERR_CORRUPT, "queue row of a notice");
+			break;
+		}
+		if (!fn(arg, be_get64(c.key.p + 1), be_get32(c.key.p + 9)))
+			break;
+	}
+	db_cursor_close(&c);
+	return found < 0 ? -1 : 0;
 }
 
 static int has_rcpts(struct db_txn *txn, uint64_t qid, struct err *err)
@@ -345,8 +526,7 @@ int queue_rcpt_remove(
 	int left;
 
 	file->is_file = false;
-	if (queue_rcpt_get(txn, qid, n, &r, &missing) == 0 &&
-	    remove_row(txn, key_due(&k, &r), err) < 0)
+	if (queue_rcpt_get(txn, qid, n, &r, &missing) == 0 && remove_indexes(txn, &r, err) < 0)
 		return -1;
 	if (remove_row(txn, key_rcpt(&k, qid, n), err) < 0)
 		return -1;
@@ -358,13 +538,24 @@ int queue_rcpt_remove(
 
 int queue_rcpt_update(struct db_txn *txn, const struct queue_rcpt *r, struct err *err)
 {
-	struct queue_rcpt old;
-	struct db_key k;
+	char address[QUEUE_ADDRESS_MAX], orcpt[QUEUE_ORCPT_MAX];
+	struct queue_rcpt row = *r, old;
+	struct err missing;
 
-	/* Deleted by the administrator meanwhile: stays deleted. */
-	if (queue_rcpt_get(txn, r->qid, r->n, &old, err) < 0)
-		return err && err->code == ERR_NOT_FOUND ? 0 : -1;
-	if (remove_row(txn, key_due(&k, &old), err) < 0)
+	if (queue_rcpt_get(txn, r->qid, r->n, &old, &missing) < 0)
+		return missing.code == ERR_NOT_FOUND
+			   ? 0
+			   : err_set(err, missing.code, "%s", missing.text);
+	if (old.address.n > sizeof(address) || old.orcpt.n > sizeof(orcpt))
+		return err_set(err, ERR_CORRUPT, "queue recipient row");
+	/* What points into the map is gone with the first write. */
+	memcpy(address, old.address.p, old.address.n);
+	memcpy(orcpt, old.orcpt.p, old.orcpt.n);
+	old.address = row.address = span_make(address, old.address.n);
+	row.orcpt = span_make(orcpt, old.orcpt.n);
+	row.class = old.class;
+	row.notify = old.notify;
+	if (remove_indexes(txn, &old, err) < 0)
 		return -1;
-	return put_rcpt(txn, r, err);
+	return put_rcpt(txn, &row, err);
 }
