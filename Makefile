@@ -67,7 +67,7 @@ ALL_LDFLAGS = $(LDHARDEN) -pthread $(LDFLAGS)
 # behind `make deps-check` (tests/support/deps_check.py) says so for every folder of the tree.
 COMMON := base crypto log event mail net dns ipc config sasl db store daemon
 # program = folder of its main.c : other source folders : where it is installed
-PROGRAMS := authd keyd smtpd imapd pop3d smtpd-receive smtpd-local imapd-worker pop3d-worker mailsteadctl maint webadmin web-server
+PROGRAMS := authd keyd smtpd imapd pop3d smtpd-receive smtpd-local smtpd-send imapd-worker pop3d-worker mailsteadctl maint webadmin web-server
 DIRS_authd := common/authd
 DIRS_keyd := common/keyd
 DIRS_smtpd := smtpd/monitor
@@ -75,6 +75,7 @@ DIRS_imapd := imapd/monitor
 DIRS_pop3d := pop3d/monitor
 DIRS_smtpd-receive := smtpd/receive smtpd/queue
 DIRS_smtpd-local := smtpd/local smtpd/queue
+DIRS_smtpd-send := smtpd/send smtpd/queue
 DIRS_imapd-worker := imapd
 DIRS_pop3d-worker := pop3d
 DIRS_mailsteadctl := common/ctl
@@ -84,7 +85,7 @@ DIRS_web-server := webadmin/server
 # Shared libraries a program may need; --as-needed drops the rest.
 PKGS := libssl libcrypto libevent_core libevent_pthreads libzstd zlib libargon2 libidn2 libutf8proc
 # lmdb has a pkg-config file on Debian, but not everywhere.
-EXTLIBS = $(shell $(PKG_CONFIG) --libs openssl libevent_core libevent_pthreads libzstd zlib libargon2 libutf8proc libidn2 libqrencode) -llmdb
+EXTLIBS = $(shell $(PKG_CONFIG) --libs openssl libunbound libevent_core libevent_pthreads libzstd zlib libargon2 libutf8proc libidn2 libqrencode) -llmdb
 
 COMMON_LIBS := $(foreach d,$(COMMON),$(if $(wildcard common/$(d)/*.c),$(BUILD)/lib/common-$(d).a))
 BINS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(firstword $(DIRS_$(p)))/main.c),$(BUILD)/bin/$(p)))

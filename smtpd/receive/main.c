@@ -33,6 +33,7 @@ static int start(struct role *r, struct err *err)
 	guard_init(p);
 	p->hint_fd = hint_socket();
 	if (config_run_path(r->cfg, RUN_QUEUE_HINT, p->hint_path, err) < 0 ||
+	    config_run_path(r->cfg, RUN_SEND_HINT, p->send_hint_path, err) < 0 ||
 	    queue_open(&opt, &p->queue, err) < 0)
 		return -1;
 	space_start(p);

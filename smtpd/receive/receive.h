@@ -33,7 +33,7 @@ struct receive {
 	struct list recordings;
 	size_t inline_max;
 	int hint_fd;
-	char hint_path[CONFIG_PATH_MAX];
+	char hint_path[CONFIG_PATH_MAX], send_hint_path[CONFIG_PATH_MAX];
 	bool is_low_on_space;
 	struct timer space_timer;
 	struct work space_work;

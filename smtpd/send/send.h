@@ -1,0 +1,166 @@
+/*
+ * smtpd-send: mail to other servers. It has the queue and the network, no store. One struct dest
+ * for each recipient domain with work, one struct mail for each message to it, one struct session
+ * for each connection.
+ *
+ *   scan (which destinations are due) -> load (its recipients) -> claim (the attempt is written
+ * down)
+ *   -> session (route, connect, deliver) -> outcome (what came of it is written down)
+ *
+ * An attempt is in the queue before a connection is made: whatever crashes, nobody is hammered.
+ * Only what one destination works on at the moment is in memory, however long the queue is.
+ */
+#ifndef MS_SMTPD_SEND_SEND_H
+#define MS_SMTPD_SEND_SEND_H
+
+#include "common/base/arena.h"
+#include "common/base/hash.h"
+#include "common/daemon/role.h"
+#include "common/dns/dns.h"
+#include "smtpd/queue/queue.h"
+#include "smtpd/queue/schedule.h"
+#include "smtpd/send/mx.h"
+#include "smtpd/send/reply.h"
+
+#define SCAN_MAX 512      /* destinations of one scan */
+#define LOAD_MAX 64       /* recipients of one load */
+#define MAIL_RCPTS_MAX 50 /* of one transaction */
+#define MAIL_ARENA_MAX (256 * 1024)
+#define DEAD_SECONDS 60       /* how long what could not be reached is believed unreachable */
+#define SESSION_MAILS_MAX 100 /* one connection */
+#define IDLE_MS 2000          /* a connection waits so long for the next message */
+
+struct dest;
+struct session;
+
+/* What came of a recipient. */
+enum result { RESULT_NONE, RESULT_SENT, RESULT_LATER, RESULT_NEVER };
+
+struct target {
+	struct queue_rcpt row; /* spans in the mail's arena */
+	enum result result;
+	bool is_accepted; /* RCPT was */
+	bool is_relayed;  /* SENT, to a server that tells nobody of success */
+	struct reply reply;
+};
+
+struct mail {
+	struct list link;
+	struct dest *dest;
+	struct arena arena;
+	struct queue_entry entry; /* spans in the arena; no body */
+	struct target *targets;
+	size_t count;
+	char host[DNS_NAME_MAX + 1]; /* that answered last */
+};
+
+enum route_status { ROUTE_FOUND, ROUTE_LATER, ROUTE_NEVER };
+
+struct route {
+	enum route_status status;
+	struct reply reply; /* not FOUND: why */
+	struct mx_host hosts[MX_HOSTS_MAX];
+	size_t count;
+	bool is_secure; /* DNSSEC has proven it */
+};
+
+struct dest {
+	struct list ready; /* in send.ready: has mail and no connection for it */
+	struct send *send;
+	char name[QUEUE_DEST_MAX + 1];
+	struct list mails; /* claimed, not yet taken by a session */
+	size_t mail_count;
+	struct list sessions;
+	size_t session_count;
+	size_t concurrency; /* connections at the moment at most */
+	bool is_loading, may_have_more;
+	struct db_job load;
+	size_t outcomes; /* being written */
+	/* All hosts failed: until then others are told the same without trying. */
+	uint64_t dead_until; /* monotonic ms */
+	struct reply dead_reply;
+	char dead_host[DNS_NAME_MAX + 1];
+	struct timer forget;
+};
+
+struct send {
+	struct role *role;
+	struct queue *queue;
+	struct dns *dns;
+	struct tls_context *tls; /* opportunistic: certificates are not looked at */
+	struct hint_receiver *hints;
+	struct schedule schedule;
+	char local_hint[CONFIG_PATH_MAX];
+	int hint_fd;
+
+	struct hash *dests; /* name -> struct dest */
+	struct list ready;  /* wait for a connection to be free */
+	size_t sessions;
+
+	/* sched.c */
+	struct db_job scan;
+	char (*found)[QUEUE_DEST_MAX + 1];
+	size_t found_count;
+	int64_t next_look;
+	bool is_scanning, scan_again;
+	struct timer tick;
+	uint64_t last_txn;
+
+	struct bouncer *bouncer;
+	uint64_t sent, deferred, failed;
+};
+
+/* sched.c */
+void sched_init(struct send *s);
+void sched_stop(struct send *s);
+void sched_scan(struct send *s); /* looks for work now, or again after the running look */
+
+/* dest.c */
+struct dest *dest_get(struct send *s, const char *name);
+void dest_free(struct dest *d);
+/* Recipients are due: load and claim them. */
+void dest_look(struct dest *d);
+/* Mail or a place for a connection has come: begins what can begin. */
+void dest_run(struct dest *d);
+struct mail *dest_take(struct dest *d); /* the next mail; NULL */
+void dest_session_ended(struct dest *d);
+/* A connection worked, or nothing could be reached. */
+void dest_is_alive(struct dest *d);
+void dest_is_dead(struct dest *d, const struct reply *why, const char *host);
+bool dest_is_idle(const struct dest *d);
+void dests_run_ready(struct send *s);
+
+/* claim.c: from the queue's rows to mails of the destination, with the attempt written down. */
+void claim_start(struct dest *d);
+
+/* route.c */
+struct route_query;
+/* on_route comes once, never from inside; the route is the callee's to copy. */
+struct route_query *route_ask(struct send *s, const char *domain,
+    void (*on_route)(void *arg, const struct route *r), void *arg);
+void route_cancel(struct route_query *q);
+
+/* session.c */
+void session_start(struct dest *d);
+bool session_take_more(struct dest *d); /* an idle connection takes the next mail */
+
+/* outcome.c: takes the mail over; targets without a result are tried later. */
+void mail_finish(struct mail *m);
+/* All targets that have no result yet. */
+void mail_fail(struct mail *m, enum result result, const struct reply *why, const char *host);
+void mail_free(struct mail *m);
+/* Claimed, but not tried: due again at once (the process ends). */
+void mail_give_back(struct mail *m);
+
+/* bounce.c */
+struct bouncer *bouncer_new(struct send *s);
+void bouncer_look(struct bouncer *b); /* somebody is to be told something */
+void bouncer_free(struct bouncer *b);
+bool bouncer_is_idle(const struct bouncer *b);
+
+/* main.c */
+void send_check_drained(struct send *s);
+void send_tell_local(struct send *s, uint64_t qid);
+const char *send_helo(const struct send *s);
+
+#endif

@@ -1,0 +1,493 @@
+/* A connection to a host of a domain: route, addresses, greeting, EHLO, STARTTLS. */
+#include "smtpd/send/session.h"
+
+#include "common/base/mem.h"
+#include "common/log/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONNECT_MS 30000
+#define GREETING_MS 120000
+#define COMMAND_MS 300000
+#define INPUT_MAX (64 * 1024)
+
+static void next_address(struct session *c);
+static void next_host(struct session *c);
+
+const char *session_host(const struct session *c)
+{
+	return c->host < c->route.count ? c->route.hosts[c->host].name : "";
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+static void bury(void *arg)
+{
+	mem_free(arg);
+}
+
+/* Whoever is on the stack above may still look at is_ended. */
+static void session_free(struct session *c)
+{
+	struct dest *d = c->dest;
+
+	for (size_t i = 0; i < 2; i++)
+		if (c->queries[i])
+			dns_cancel(c->queries[i]);
+	if (c->route_query)
+		route_cancel(c->route_query);
+	connector_free(c->connector);
+	conn_free(c->conn);
+	list_remove(&c->link);
+	transfer_clear(c);
+	c->is_ended = true;
+	c->bury = (struct deferred){.fn = bury, .arg = c};
+	loop_defer(c->send->role->loop, &c->bury);
+	dest_session_ended(d);
+}
+
+void session_quit(struct session *c)
+{
+	if (c->conn) {
+		conn_write(c->conn, SPAN("QUIT\r\n"));
+		conn_close(c->conn);
+		c->conn = NULL;
+	}
+	session_free(c);
+}
+
+/* No address of no host did: the mail has to wait, and so have all others for a moment. */
+static void exhausted(struct session *c)
+{
+	if (c->last.code == 0)
+		reply_make(&c->last, 451, "4.4.1 no host to try");
+	dest_is_dead(c->dest, &c->last, c->last_host);
+	transfer_abort(c, RESULT_LATER, &c->last);
+	session_free(c);
+}
+
+static void drop_connection(struct session *c)
+{
+	conn_free(c->conn);
+	c->conn = NULL;
+}
+
+void session_broken(struct session *c, int code, const char *fmt, ...)
+{
+	char text[REPLY_TEXT_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	reply_make(&c->last, code, "%s", text);
+	snprintf(c->last_host, sizeof(c->last_host), "%s", session_host(c));
+	log_info("smtp-out-broken", LOG_STR("session", c->id), LOG_STR("host", c->last_host),
+	    LOG_STR("reason", text));
+	drop_connection(c);
+	if (c->is_reading) {
+		c->is_dropped = true;
+		return;
+	}
+	if (c->was_alive || !c->mail) {
+		session_drop(c);
+	} else if (c->mails > 0) {
+		/* It was good for some, and ended in between: from the start. */
+		c->mails = 0;
+		c->host = 0;
+		next_host(c);
+	} else {
+		c->is_without_tls = false;
+		next_address(c);
+	}
+}
+
+/* In the middle of a mail: its next time is written down already. */
+void session_drop(struct session *c)
+{
+	transfer_abort(c, RESULT_LATER, &c->last);
+	session_free(c);
+}
+
+/* --- replies ---------------------------------------------------------------------------------- */
+static void on_greeting(struct session *c, const struct reply *r);
+static void on_ehlo(struct session *c, const struct reply *r);
+static void on_starttls(struct session *c, const struct reply *r);
+
+static void take_reply(struct session *c, const struct reply *r)
+{
+	if (log_is_enabled(LOG_DEBUG))
+		log_debug("smtp-out-reply", LOG_STR("session", c->id), LOG_STR("reply", r->text));
+	switch (c->step) {
+	case STEP_GREETING:
+		on_greeting(c, r);
+		break;
+	case STEP_EHLO:
+	case STEP_HELO:
+		on_ehlo(c, r);
+		break;
+	case STEP_STARTTLS:
+		on_starttls(c, r);
+		break;
+	case STEP_IDLE:
+		session_quit(c); /* 421, most likely */
+		break;
+	default:
+		transfer_reply(c, r);
+		break;
+	}
+}
+
+static void on_input(void *arg)
+{
+	struct session *c = arg;
+	struct conn *conn = c->conn;
+
+	/* A reply may end the session, or this connection: what is behind it is nobody's then. */
+	while (!c->is_ended && c->conn == conn && c->step != STEP_HANDSHAKE) {
+		struct err err = ERR_INIT;
+		struct reply reply;
+		size_t used;
+		int got = reply_read(&c->reader, conn_input(conn), &used, &err);
+
+		conn_consume(conn, used);
+		if (got == 0)
+			break;
+		if (got < 0) {
+			session_broken(c, 451, "4.5.0 %s", err.text);
+			break;
+		}
+		reply = c->reader.reply;
+		reply_init(&c->reader);
+		take_reply(c, &reply);
+	}
+}
+
+static void on_drain(void *arg)
+{
+	transfer_drain(arg);
+}
+
+static void say_ehlo(struct session *c)
+{
+	c->step = STEP_EHLO;
+	c->caps = 0;
+	c->size_max = 0;
+	conn_set_deadline(c->conn, COMMAND_MS);
+	conn_writef(c->conn, "EHLO %s\r\n", send_helo(c->send));
+}
+
+static void on_secure(void *arg)
+{
+	say_ehlo(arg);
+}
+
+static void on_close(void *arg, const struct err *why)
+{
+	struct session *c = arg;
+
+	if (c->step == STEP_IDLE) {
+		session_free(c);
+		return;
+	}
+	if (c->step == STEP_HANDSHAKE) {
+		/* Opportunistic means: rather in the clear than not at all. */
+		log_warning("smtp-out-no-tls", LOG_STR("session", c->id),
+		    LOG_STR("host", session_host(c)), LOG_ERR(why));
+		c->is_without_tls = true;
+		drop_connection(c);
+		c->addr--;
+		next_address(c);
+		return;
+	}
+	session_broken(c, 421, "4.4.2 %s", why->text);
+}
+
+static const struct conn_ops ops = {
+    .on_input = on_input, .on_drain = on_drain, .on_secure = on_secure, .on_close = on_close};
+
+/* --- greeting, EHLO, STARTTLS ----------------------------------------------------------------- */
+static void on_greeting(struct session *c, const struct reply *r)
+{
+	/* Also a permanent no is only this host's. */
+	if (!reply_is_good(r)) {
+		session_broken(c, 451, "4.3.2 greeted with: %s", r->text);
+		return;
+	}
+	say_ehlo(c);
+}
+
+static void on_ehlo_line(void *arg, unsigned number, struct span text)
+{
+	static const struct {
+		const char *name;
+		unsigned cap;
+	} known[] = {{"PIPELINING", CAP_PIPELINING}, {"8BITMIME", CAP_8BITMIME}, {"SIZE", CAP_SIZE},
+	    {"STARTTLS", CAP_STARTTLS}, {"SMTPUTF8", CAP_SMTPUTF8}, {"DSN", CAP_DSN},
+	    {"REQUIRETLS", CAP_REQUIRETLS}};
+	struct session *c = arg;
+	struct span word;
+
+	if (c->step != STEP_EHLO || number == 0 || !span_split(&text, ' ', &word))
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if (span_ieq(word, span_of(known[i].name)))
+			c->caps |= known[i].cap;
+	if (span_ieq(word, SPAN("SIZE")) && text.p)
+		(void)span_u64(span_trim(text), UINT64_MAX, &c->size_max);
+}
+
+static void on_ehlo(struct session *c, const struct reply *r)
+{
+	if (!reply_is_good(r) && c->step == STEP_EHLO && !conn_is_tls(c->conn)) {
+		c->step = STEP_HELO;
+		conn_writef(c->conn, "HELO %s\r\n", send_helo(c->send));
+		return;
+	}
+	if (!reply_is_good(r)) {
+		session_broken(c, 451, "4.3.2 EHLO was answered with: %s", r->text);
+		return;
+	}
+	if (c->step == STEP_EHLO && (c->caps & CAP_STARTTLS) && !conn_is_tls(c->conn) &&
+	    !c->is_without_tls) {
+		c->step = STEP_STARTTLS;
+		conn_write(c->conn, SPAN("STARTTLS\r\n"));
+		return;
+	}
+	transfer_start(c);
+}
+
+static void on_starttls(struct session *c, const struct reply *r)
+{
+	struct err err = ERR_INIT;
+
+	if (!reply_is_good(r)) {
+		log_warning("smtp-out-no-tls", LOG_STR("session", c->id),
+		    LOG_STR("host", session_host(c)), LOG_STR("reason", r->text));
+		transfer_start(c);
+		return;
+	}
+	c->step = STEP_HANDSHAKE;
+	/* Bytes behind the reply would be taken for the server's words under TLS. */
+	if (conn_start_tls_client(c->conn, c->send->tls, session_host(c), &err) < 0)
+		session_broken(c, 451, "4.7.0 STARTTLS: %s", err.text);
+}
+
+/* --- addresses -------------------------------------------------------------------------------- */
+static void on_connected(void *arg, int fd, const struct err *why)
+{
+	static const struct conn_limits limits = {.input_max = INPUT_MAX,
+	    .output_high = 128 * 1024,
+	    .output_low = 32 * 1024,
+	    .output_max = 1024 * 1024};
+	struct session *c = arg;
+
+	c->connector = NULL;
+	if (fd < 0) {
+		session_broken(c, 451, "4.4.1 %s", why->text);
+		return;
+	}
+	c->conn = conn_new(c->send->role->loop, fd, &c->addrs[c->addr - 1], &limits, &ops, c);
+	reply_init(&c->reader);
+	c->step = STEP_GREETING;
+	conn_set_deadline(c->conn, GREETING_MS);
+}
+
+/* The setting's address of that family; false if it names none. */
+static bool our_address(const struct session *c, sa_family_t family, struct net_addr *out)
+{
+	struct span list = span_of(config_str(c->send->role->cfg, SET_OUTBOUND_BIND));
+	struct span one;
+
+	while (span_split(&list, ',', &one))
+		if (net_addr_parse(out, span_trim(one), 0, NULL) == 0 && out->family == family)
+			return true;
+	return false;
+}
+
+static void next_address(struct session *c)
+{
+	const struct net_addr *to;
+	struct net_addr from;
+	char text[NET_ADDR_TEXT];
+	bool has_from;
+
+	if (c->addr == c->addr_count) {
+		c->host++;
+		next_host(c);
+		return;
+	}
+	to = &c->addrs[c->addr++];
+	has_from = our_address(c, to->family, &from);
+	net_addr_format_port(to, text);
+	log_debug("smtp-out-connect", LOG_STR("session", c->id), LOG_STR("domain", c->dest->name),
+	    LOG_STR("host", session_host(c)), LOG_STR("address", text));
+	c->step = STEP_CONNECT;
+	c->connector = connector_new(
+	    c->send->role->loop, to, has_from ? &from : NULL, CONNECT_MS, on_connected, c);
+}
+
+/* Mail that goes to ourselves would come back here. */
+static bool is_ourselves(const struct session *c, const struct net_addr *a)
+{
+	const struct config *cfg = c->send->role->cfg;
+
+	for (size_t i = 0; i < config_listener_count(cfg); i++) {
+		const struct config_listener *l = config_listener(cfg, i);
+		struct net_addr own;
+
+		if (l->role != ROLE_SMTP || l->port != a->port)
+			continue;
+		if (strcmp(l->address, "*") == 0
+			? net_addr_is_loopback(a)
+			: net_addr_parse(&own, span_of(l->address), l->port, NULL) == 0 &&
+			      net_addr_equal_ip(&own, a))
+			return true;
+	}
+	return false;
+}
+
+static void add_address(struct session *c, struct net_addr *a)
+{
+	a->port = (uint16_t)config_u64(c->send->role->cfg, SET_OUTBOUND_PORT);
+	if (c->addr_count == ADDRS_MAX)
+		return;
+	if (is_ourselves(c, a)) {
+		reply_make(&c->last, 451, "4.4.6 %s is this server", session_host(c));
+		return;
+	}
+	c->addrs[c->addr_count++] = *a;
+}
+
+static void take_addresses(struct session *c, enum dns_type type, const struct dns_answer *a)
+{
+	for (size_t i = 0; i < a->count; i++) {
+		struct net_addr addr;
+
+		if (dns_address(type, a->records[i], &addr))
+			add_address(c, &addr);
+	}
+	if (a->status == DNS_FAILED || a->status == DNS_BOGUS)
+		reply_make(&c->last, 451, "4.4.3 the address of %s cannot be found now: %s",
+		    session_host(c), a->why);
+}
+
+static void resolved(struct session *c)
+{
+	if (c->queries[0] || c->queries[1])
+		return;
+	if (c->addr_count == 0 && c->last.code == 0)
+		reply_make(&c->last, 451, "4.4.4 %s has no address", session_host(c));
+	next_address(c);
+}
+
+static void on_a(void *arg, const struct dns_answer *a)
+{
+	struct session *c = arg;
+
+	c->queries[0] = NULL;
+	take_addresses(c, DNS_A, a);
+	resolved(c);
+}
+
+static void on_aaaa(void *arg, const struct dns_answer *a)
+{
+	struct session *c = arg;
+
+	c->queries[1] = NULL;
+	take_addresses(c, DNS_AAAA, a);
+	resolved(c);
+}
+
+static bool take_literal(struct session *c, const char *name)
+{
+	struct span text = span_of(name);
+	struct net_addr a;
+
+	if (text.n < 3 || text.p[0] != '[' || text.p[text.n - 1] != ']')
+		return false;
+	text = span_sub(text, 1, text.n - 2);
+	(void)span_take_iword(&text, SPAN("IPv6:"));
+	if (net_addr_parse(&a, text, 0, NULL) == 0)
+		add_address(c, &a);
+	return true;
+}
+
+static void next_host(struct session *c)
+{
+	const char *name = session_host(c);
+
+	c->addr = c->addr_count = 0;
+	c->is_without_tls = false;
+	if (c->host == c->route.count) {
+		exhausted(c);
+		return;
+	}
+	c->step = STEP_RESOLVE;
+	if (take_literal(c, name)) {
+		next_address(c);
+		return;
+	}
+	c->queries[0] = dns_ask(c->send->dns, name, DNS_A, on_a, c);
+	if (strcmp(config_str(c->send->role->cfg, SET_OUTBOUND_IPV6), "on") == 0)
+		c->queries[1] = dns_ask(c->send->dns, name, DNS_AAAA, on_aaaa, c);
+}
+
+/* --- the beginning ---------------------------------------------------------------------------- */
+static void on_route(void *arg, const struct route *r)
+{
+	struct session *c = arg;
+
+	c->route_query = NULL;
+	c->route = *r;
+	if (r->status == ROUTE_FOUND) {
+		next_host(c);
+		return;
+	}
+	if (r->status == ROUTE_LATER)
+		dest_is_dead(c->dest, &r->reply, "");
+	transfer_abort(c, r->status == ROUTE_NEVER ? RESULT_NEVER : RESULT_LATER, &r->reply);
+	/* What holds for this mail holds for all of the domain. */
+	while (r->status == ROUTE_NEVER && (c->mail = dest_take(c->dest)))
+		transfer_abort(c, RESULT_NEVER, &r->reply);
+	session_free(c);
+}
+
+void session_start(struct dest *d)
+{
+	struct session *c = mem_zalloc(sizeof(*c));
+
+	c->dest = d;
+	c->send = d->send;
+	c->reader.on_line = on_ehlo_line;
+	c->reader.arg = c;
+	strbuf_init(&c->slice, 256 * 1024);
+	role_session_id(c->id);
+	list_append(&d->sessions, &c->link);
+	d->session_count++;
+	d->send->sessions++;
+	c->mail = dest_take(d);
+	c->step = STEP_ROUTE;
+	c->route_query = route_ask(d->send, d->name, on_route, c);
+}
+
+void session_idle(struct session *c)
+{
+	c->step = STEP_IDLE;
+	conn_set_deadline(c->conn, IDLE_MS);
+}
+
+bool session_take_more(struct dest *d)
+{
+	LIST_EACH (it, &d->sessions) {
+		struct session *c = container_of(it, struct session, link);
+
+		if (c->step != STEP_IDLE)
+			continue;
+		transfer_start(c);
+		return true;
+	}
+	return false;
+}

@@ -1,0 +1,93 @@
+/* Inside of a session: session.c makes the connection, transfer.c sends mail over it. */
+#ifndef MS_SMTPD_SEND_SESSION_H
+#define MS_SMTPD_SEND_SESSION_H
+
+#include "common/net/conn.h"
+#include "common/net/connector.h"
+#include "smtpd/send/send.h"
+#include "smtpd/send/stuff.h"
+
+#define ADDRS_MAX 16
+
+enum step {
+	STEP_ROUTE,
+	STEP_RESOLVE,
+	STEP_CONNECT,
+	STEP_GREETING,
+	STEP_EHLO,
+	STEP_HELO,
+	STEP_STARTTLS,
+	STEP_HANDSHAKE,
+	STEP_MAIL,  /* replies to MAIL and the RCPTs behind it */
+	STEP_DATA,  /* 354 */
+	STEP_BODY,  /* goes out; a reply now would be too early */
+	STEP_FINAL, /* the reply that counts */
+	STEP_RSET,
+	STEP_IDLE,
+};
+
+enum capability {
+	CAP_PIPELINING = 1 << 0,
+	CAP_8BITMIME = 1 << 1,
+	CAP_SIZE = 1 << 2,
+	CAP_STARTTLS = 1 << 3,
+	CAP_SMTPUTF8 = 1 << 4,
+	CAP_DSN = 1 << 5,
+	CAP_REQUIRETLS = 1 << 6,
+};
+
+struct session {
+	struct list link; /* in dest.sessions */
+	struct dest *dest;
+	struct send *send;
+	enum step step;
+	char id[17];
+
+	struct route_query *route_query;
+	struct route route;
+	size_t host; /* index in route */
+	struct dns_query *queries[2];
+	struct net_addr addrs[ADDRS_MAX];
+	size_t addr_count, addr;
+	struct connector *connector;
+	struct conn *conn;
+	struct reply_reader reader;
+	bool is_without_tls; /* this address could not do it */
+	unsigned caps;
+	uint64_t size_max; /* of the SIZE extension; 0: none said */
+	struct reply last; /* why the last address did not do */
+	char last_host[DNS_NAME_MAX + 1];
+	bool was_alive; /* it took a command of a mail: no other host is tried for it */
+
+	struct mail *mail;
+	size_t replies; /* of MAIL and RCPT that came */
+	size_t accepted;
+	unsigned mails; /* over this connection */
+	struct blob_reader *reader_body;
+	struct db_job job;
+	struct strbuf slice;
+	struct stuffer stuffer;
+	bool is_reading, is_read;
+	bool is_dropped; /* the connection has gone while the job runs: the session ends with it */
+	bool is_ended;
+	struct deferred bury; /* its memory goes at the end of the turn */
+};
+
+/* session.c */
+/* The connection is of no use any more: the next address, or the end. */
+void session_broken(struct session *c, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void session_drop(struct session *c); /* ends it with its mail, without the connection */
+void session_quit(struct session *c); /* politely */
+void session_idle(struct session *c);
+const char *session_host(const struct session *c);
+
+/* transfer.c */
+void transfer_start(struct session *c); /* sends c->mail, or takes one; without any it is idle */
+void transfer_reply(struct session *c, const struct reply *r);
+void transfer_drain(struct session *c); /* output has gone out */
+/* The mail ends as it is, before or in the middle of its transaction. */
+void transfer_abort(struct session *c, enum result result, const struct reply *why);
+void transfer_clear(struct session *c);
+
+#endif
