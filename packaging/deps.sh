@@ -13,7 +13,7 @@ build=(
 	build-essential pkg-config
 	libssl-dev libevent-dev liblmdb-dev libargon2-dev libzstd-dev zlib1g-dev libidn2-dev
 	libutf8proc-dev libseccomp-dev libunbound-dev libqrencode-dev
-	python3 ca-certificates lighttpd lighttpd-mod-openssl
+	python3 ca-certificates dns-root-data lighttpd lighttpd-mod-openssl
 )
 checks=(
 	# units, sanitizers and checks of the source

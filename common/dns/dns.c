@@ -67,6 +67,12 @@ static int set_servers(struct ub_ctx *ub, struct span list, struct err *err)
 {
 	struct span one;
 
+	if (span_trim(list).n == 0)
+		return 0;
+	/* A server that was named may know names that do not exist in the world. */
+	if (set_option(ub, "unblock-lan-zones:", "yes", err) < 0 ||
+	    set_option(ub, "insecure-lan-zones:", "yes", err) < 0)
+		return -1;
 	while (span_split(&list, ',', &one)) {
 		char text[NET_ADDR_TEXT];
 		int code;
@@ -106,6 +112,14 @@ static int set_anchor(struct dns *d, const char *file, struct err *err)
 	return 0;
 }
 
+/* Names for tests do not exist by default either. The last setting: it begins the work. */
+static int open_zones(struct dns *d, struct span servers, struct err *err)
+{
+	if (span_trim(servers).n > 0 && ub_ctx_zone_add(d->ub, "test.", "transparent") != 0)
+		return err_set(err, ERR_IO, "dns: zones");
+	return 0;
+}
+
 static void on_ready(void *arg, unsigned ready)
 {
 	struct dns *d = arg;
@@ -135,7 +149,8 @@ int dns_new(struct loop *loop, const struct dns_options *opt, struct dns **out, 
 	if (code != 0 ? failed(err, code, "threads") < 0
 		      : set_options(d->ub, err) < 0 ||
 			    set_servers(d->ub, span_of(opt->servers), err) < 0 ||
-			    set_anchor(d, opt->trust_anchor, err) < 0) {
+			    set_anchor(d, opt->trust_anchor, err) < 0 ||
+			    open_zones(d, span_of(opt->servers), err) < 0) {
 		ub_ctx_delete(d->ub);
 		mem_free(d);
 		return -1;

@@ -16,6 +16,7 @@ struct claim {
 	struct dest *dest;
 	int64_t now, next;
 	size_t due;
+	bool is_full; /* there may be more */
 	struct {
 		uint64_t qid;
 		uint32_t n;
@@ -169,14 +170,27 @@ static void claim_done(struct db_op *op)
 			mail_free(m);
 			continue;
 		}
+		mail_set_busy(m);
 		list_append(&d->mails, &m->link);
 		d->mail_count++;
 	}
 	d->is_loading = false;
-	d->may_have_more |= c->due == LOAD_MAX && op->err.code == ERR_NONE;
+	d->may_have_more |= c->is_full && op->err.code == ERR_NONE;
 	mem_free(c);
 	bouncer_look(d->send->bouncer);
 	dest_run(d);
+}
+
+/* What is being worked on is due again only for the queue. */
+static void drop_busy(struct claim *c)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < c->due; i++)
+		if (!mail_is_busy(c->dest->send, c->rows[i].qid, c->rows[i].n))
+			c->rows[kept++] = c->rows[i];
+	c->is_full = c->due == LOAD_MAX && kept > 0;
+	c->due = kept;
 }
 
 static void load_done(struct db_job *job)
@@ -187,6 +201,7 @@ static void load_done(struct db_job *job)
 		log_error("queue-load", LOG_STR("domain", c->dest->name), LOG_ERR(&job->err));
 		c->due = 0;
 	}
+	drop_busy(c);
 	/* Also when nothing is due: its place in the index is put right. */
 	c->op = (struct db_op){
 	    .run = claim_run, .done = claim_done, .cost = 4096 * (c->due + 1), .need = DB_CHANGES};

@@ -149,11 +149,15 @@ void dest_is_alive(struct dest *d)
 
 void dest_is_dead(struct dest *d, const struct reply *why, const char *host)
 {
+	uint64_t ms;
+
 	d->concurrency = d->concurrency > 1 ? d->concurrency / 2 : 1;
 	/* One of several connections may just have been one too many. */
 	if (d->session_count > 1)
 		return;
-	d->dead_until = clock_mono_ms() + DEAD_SECONDS * 1000;
+	/* Shorter than the time to the next try, which is to be one. */
+	ms = (uint64_t)d->send->schedule.steps[0] * 500;
+	d->dead_until = clock_mono_ms() + (ms < DEAD_MS ? ms : DEAD_MS);
 	d->dead_reply = *why;
 	snprintf(d->dead_host, sizeof(d->dead_host), "%s", host);
 }

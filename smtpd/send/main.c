@@ -59,6 +59,7 @@ static int start(struct role *r, struct err *err)
 	r->ctx = s;
 	s->role = r;
 	s->dests = hash_new();
+	s->busy = hash_new();
 	list_init(&s->ready);
 	s->hint_fd = hint_socket();
 	schedule_of(r->cfg, &s->schedule);
@@ -153,6 +154,7 @@ static void stop(struct role *r)
 	dns_free(s->dns);
 	hash_each(s->dests, drop_dest, NULL);
 	hash_free(s->dests);
+	hash_free(s->busy);
 	tls_context_unref(s->tls);
 	if (s->hint_fd >= 0)
 		close(s->hint_fd);

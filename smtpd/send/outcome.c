@@ -3,6 +3,7 @@
 #include "smtpd/send/send.h"
 
 #include "common/base/mem.h"
+#include "common/crypto/crypto.h"
 #include "common/event/clock.h"
 #include "common/log/log.h"
 
@@ -16,8 +17,41 @@ struct outcome {
 	bool is_return;   /* not tried after all */
 };
 
+struct busy_key {
+	char b[12];
+};
+
+static struct span busy_key(struct busy_key *k, uint64_t qid, uint32_t n)
+{
+	be_put64(k->b, qid);
+	be_put32(k->b + 8, n);
+	return span_make(k->b, sizeof(k->b));
+}
+
+bool mail_is_busy(const struct send *s, uint64_t qid, uint32_t n)
+{
+	struct busy_key k;
+
+	return hash_get(s->busy, busy_key(&k, qid, n)) != NULL;
+}
+
+void mail_set_busy(struct mail *m)
+{
+	struct busy_key k;
+
+	m->is_busy = true;
+	for (size_t i = 0; i < m->count; i++)
+		hash_set(m->dest->send->busy,
+		    busy_key(&k, m->targets[i].row.qid, m->targets[i].row.n), m);
+}
+
 void mail_free(struct mail *m)
 {
+	struct busy_key k;
+
+	for (size_t i = 0; m->is_busy && i < m->count; i++)
+		hash_remove(
+		    m->dest->send->busy, busy_key(&k, m->targets[i].row.qid, m->targets[i].row.n));
 	arena_clear(&m->arena);
 	mem_free(m);
 }
@@ -64,6 +98,10 @@ static int write_target(struct outcome *o, struct db_txn *txn, struct target *t,
 	} else {
 		row.last_reply = span_of(t->reply.text);
 		row.host = span_of(o->mail->host);
+		/* The attempt took longer than the time to the next. */
+		if (row.next <= clock_now())
+			row.next = clock_now() + schedule_delay(&o->mail->dest->send->schedule,
+						     row.tries, random_below(UINT32_MAX));
 	}
 	if (queue_rcpt_get(txn, row.qid, row.n, &now, &missing) < 0)
 		return missing.code == ERR_NOT_FOUND

@@ -23,10 +23,10 @@
 #include "smtpd/send/reply.h"
 
 #define SCAN_MAX 512      /* destinations of one scan */
-#define LOAD_MAX 64       /* recipients of one load */
+#define LOAD_MAX 128      /* recipients of one load */
 #define MAIL_RCPTS_MAX 50 /* of one transaction */
 #define MAIL_ARENA_MAX (256 * 1024)
-#define DEAD_SECONDS 60       /* how long what could not be reached is believed unreachable */
+#define DEAD_MS 30000         /* how long what could not be reached is believed unreachable */
 #define SESSION_MAILS_MAX 100 /* one connection */
 #define IDLE_MS 2000          /* a connection waits so long for the next message */
 
@@ -51,6 +51,7 @@ struct mail {
 	struct queue_entry entry; /* spans in the arena; no body */
 	struct target *targets;
 	size_t count;
+	bool is_busy;                /* its targets are in send.busy */
 	char host[DNS_NAME_MAX + 1]; /* that answered last */
 };
 
@@ -94,6 +95,7 @@ struct send {
 	int hint_fd;
 
 	struct hash *dests; /* name -> struct dest */
+	struct hash *busy;  /* recipients of mails in memory: an attempt may outlast its time */
 	struct list ready;  /* wait for a connection to be free */
 	size_t sessions;
 
@@ -149,6 +151,8 @@ void mail_finish(struct mail *m);
 /* All targets that have no result yet. */
 void mail_fail(struct mail *m, enum result result, const struct reply *why, const char *host);
 void mail_free(struct mail *m);
+bool mail_is_busy(const struct send *s, uint64_t qid, uint32_t n);
+void mail_set_busy(struct mail *m);
 /* Claimed, but not tried: due again at once (the process ends). */
 void mail_give_back(struct mail *m);
 

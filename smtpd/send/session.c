@@ -241,7 +241,7 @@ static void on_ehlo_line(void *arg, unsigned number, struct span text)
 
 static void on_ehlo(struct session *c, const struct reply *r)
 {
-	if (!reply_is_good(r) && c->step == STEP_EHLO && !conn_is_tls(c->conn)) {
+	if (reply_is_permanent(r) && c->step == STEP_EHLO && !conn_is_tls(c->conn)) {
 		c->step = STEP_HELO;
 		conn_writef(c->conn, "HELO %s\r\n", send_helo(c->send));
 		return;
