@@ -147,7 +147,7 @@ bool config_seconds(struct span text, uint64_t *seconds)
 static bool is_times(struct span s)
 {
 	struct span word;
-	uint64_t seconds;
+	uint64_t seconds = 0;
 	size_t count = 0;
 
 	while (config_list_next(&s, &word)) {

@@ -205,7 +205,7 @@ static int set_look_time(struct db_txn *txn, struct span dest, int64_t time, str
 static int look_by(struct db_txn *txn, struct span dest, int64_t time, struct err *err)
 {
 	struct db_key k;
-	int64_t old;
+	int64_t old = 0;
 	int found;
 
 	if (dest.n == 0)
@@ -455,7 +455,7 @@ static bool stop_at_first(void *arg, uint64_t qid, uint32_t n)
 int queue_dest_settle(struct db_txn *txn, struct span dest, struct err *err)
 {
 	struct db_key k;
-	int64_t old, next;
+	int64_t old = 0, next = 0;
 	int found = look_time(txn, dest, &old, err);
 
 	/* With nothing due before the beginning of time, next is the first of all. */
@@ -549,8 +549,8 @@ int queue_rcpt_update(struct db_txn *txn, const struct queue_rcpt *r, struct err
 	if (old.address.n > sizeof(address) || old.orcpt.n > sizeof(orcpt))
 		return err_set(err, ERR_CORRUPT, "queue recipient row");
 	/* What points into the map is gone with the first write. */
-	memcpy(address, old.address.p, old.address.n);
-	memcpy(orcpt, old.orcpt.p, old.orcpt.n);
+	memcpy(address, old.address.p ? old.address.p : "", old.address.n);
+	memcpy(orcpt, old.orcpt.p ? old.orcpt.p : "", old.orcpt.n);
 	old.address = row.address = span_make(address, old.address.n);
 	row.orcpt = span_make(orcpt, old.orcpt.n);
 	row.class = old.class;
