@@ -63,6 +63,8 @@ struct notice {
 	struct queue_rcpt rcpt;
 	struct blob file; /* of the message, if it goes */
 	struct err err;
+	struct config *cfg; /* threads use it */
+	int64_t life;
 };
 
 /* --- looking ---------------------------------------------------------------------------------- */
@@ -174,6 +176,7 @@ static void notice_end(struct notice *n)
 	b->notice_count--;
 	if (n->writer)
 		blob_writer_free(n->writer);
+	config_unref(n->cfg);
 	strbuf_clear(&n->original);
 	arena_clear(&n->arena);
 	mem_free(n);
@@ -268,7 +271,7 @@ static void fill_rcpts(const struct notice *n, struct dsn_rcpt *out, size_t *cou
 		    .orcpt = r->orcpt,
 		    .host = r->host,
 		    .reply = r->last_reply.n > 0 ? r->last_reply : SPAN("451 4.4.7 no answer yet"),
-		    .until = n->entry.arrival + n->b->send->schedule.life,
+		    .until = n->entry.arrival + n->life,
 		};
 	}
 }
@@ -278,7 +281,7 @@ static void text_run(struct work *w)
 	struct notice *n = container_of(w, struct notice, work);
 	struct dsn_rcpt *rcpts = mem_array(n->told_count, sizeof(*rcpts));
 	struct send *s = n->b->send;
-	struct dsn d = {.our_name = config_str(s->role->cfg, SET_SERVER_HOSTNAME),
+	struct dsn d = {.our_name = config_str(n->cfg, SET_SERVER_HOSTNAME),
 	    .to = span_of(n->to),
 	    .from = n->entry.sender,
 	    .envid = n->entry.envid,
@@ -297,7 +300,7 @@ static void text_run(struct work *w)
 	strbuf_init(&text, TEXT_MAX);
 	dsn_write(&text, &d);
 	n->writer =
-	    blob_writer_new(queue_blobs(s->queue), config_u64(s->role->cfg, SET_STORE_INLINE_MAX));
+	    blob_writer_new(queue_blobs(s->queue), config_u64(n->cfg, SET_STORE_INLINE_MAX));
 	if (text.failed)
 		err_set(&n->err, ERR_LIMIT, "the notice is too long");
 	else if (blob_write(n->writer, strbuf_span(&text), &n->err) == 0)
@@ -378,12 +381,12 @@ static bool is_wanted(const struct queue_entry *e, const struct queue_rcpt *r)
 {
 	/* RFC 3461 5.2.3 to 5.2.7. A notice that fails is for the postmaster alone. */
 	if (r->state == QUEUE_SENT)
-		return e->sender.n > 0 && (r->notify & NOTIFY_SUCCESS);
+		return e->sender.n > 0 && (r->notify & QUEUE_NOTIFY_SUCCESS);
 	if (r->state != QUEUE_FAILED)
 		return e->sender.n > 0;
 	if (e->sender.n == 0)
 		return !is_postmaster(r->address);
-	return r->notify == 0 || (r->notify & NOTIFY_FAILURE);
+	return r->notify == 0 || (r->notify & QUEUE_NOTIFY_FAILURE);
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -418,7 +421,7 @@ static bool add_row(void *arg, const struct queue_rcpt *r)
 static int read_original(struct notice *n, struct err *err)
 {
 	struct blob_reader *reader;
-	bool is_whole = n->entry.ret != RET_HEADERS && n->entry.blob.size <= WHOLE_MAX;
+	bool is_whole = n->entry.ret != QUEUE_RET_HEADERS && n->entry.blob.size <= WHOLE_MAX;
 	size_t max = is_whole ? WHOLE_MAX : HEADER_MAX, got = 1;
 	bool is_complete;
 
@@ -488,6 +491,8 @@ static void notice_start(struct bouncer *b, uint64_t qid)
 
 	n->b = b;
 	n->entry.qid = qid;
+	n->cfg = config_ref(b->send->role->cfg);
+	n->life = b->send->schedule.life;
 	arena_init(&n->arena, MAIL_ARENA_MAX * 4);
 	strbuf_init(&n->original, WHOLE_MAX + 16384);
 	list_append(&b->notices, &n->link);

@@ -14,6 +14,7 @@ struct claim {
 	struct db_job job;
 	struct db_op op;
 	struct dest *dest;
+	struct schedule schedule; /* as it was: a reload may change it */
 	int64_t now, next;
 	size_t due;
 	bool is_full; /* there may be more */
@@ -91,17 +92,17 @@ static void give_up(struct queue_rcpt *r)
 }
 
 static bool wants_notice(
-    const struct send *s, const struct queue_entry *e, const struct queue_rcpt *r, int64_t now)
+    const struct schedule *s, const struct queue_entry *e, const struct queue_rcpt *r, int64_t now)
 {
-	if (s->schedule.notice == 0 || r->notice != NOTICE_NONE || e->account == 0 ||
-	    e->sender.n == 0 || now - e->arrival < s->schedule.notice)
+	if (s->notice == 0 || r->notice != NOTICE_NONE || e->account == 0 || e->sender.n == 0 ||
+	    now - e->arrival < s->notice)
 		return false;
-	return r->notify == 0 || (r->notify & NOTIFY_DELAY);
+	return r->notify == 0 || (r->notify & QUEUE_NOTIFY_DELAY);
 }
 
 static int claim_one(struct claim *c, struct db_txn *txn, uint64_t qid, uint32_t n, struct err *err)
 {
-	const struct schedule *schedule = &c->dest->send->schedule;
+	const struct schedule *schedule = &c->schedule;
 	struct queue_rcpt r;
 	struct err missing;
 	struct target *t;
@@ -128,7 +129,7 @@ static int claim_one(struct claim *c, struct db_txn *txn, uint64_t qid, uint32_t
 	}
 	t->row.tries++;
 	t->row.next = c->now + schedule_delay(schedule, t->row.tries, random_below(UINT32_MAX));
-	if (wants_notice(c->dest->send, &m->entry, &t->row, c->now))
+	if (wants_notice(schedule, &m->entry, &t->row, c->now))
 		t->row.notice = NOTICE_DUE;
 	m->count++;
 	return queue_rcpt_update(txn, &t->row, err);
@@ -214,6 +215,7 @@ void claim_start(struct dest *d)
 
 	c->dest = d;
 	c->now = clock_now();
+	c->schedule = d->send->schedule;
 	list_init(&c->mails);
 	c->job.run = load_run;
 	c->job.done = load_done;

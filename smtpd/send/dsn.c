@@ -136,6 +136,19 @@ static void add_words(struct strbuf *out, const struct dsn *d)
 }
 
 /* --- what programs read ----------------------------------------------------------------------- */
+/* What xtext stands for (RFC 3464 2.2.1, 2.3.1); what is none is left out. */
+static void add_decoded(struct strbuf *out, const char *field, struct span text)
+{
+	struct strbuf plain;
+	ssize_t semicolon = span_chr(text, ';');
+	struct span type = span_sub(text, 0, semicolon < 0 ? 0 : (size_t)semicolon + 1);
+
+	strbuf_init(&plain, 2048);
+	if (text.n > 0 && mail_xtext_decode(&plain, span_from(text, type.n)))
+		strbuf_addf(out, "%s: %.*s%.*s\r\n", field, SPAN_FMT(type), (int)plain.n, plain.p);
+	strbuf_clear(&plain);
+}
+
 static void add_rcpt_fields(struct strbuf *out, const struct dsn *d, const struct dsn_rcpt *r)
 {
 	char status[16], date[MAIL_DATE_LEN];
@@ -145,8 +158,7 @@ static void add_rcpt_fields(struct strbuf *out, const struct dsn *d, const struc
 	/* RFC 3464 2.3.4: the class goes with the action. */
 	status[0] = r->action == DSN_FAILED ? '5' : r->action == DSN_DELAYED ? '4' : '2';
 	strbuf_add_str(out, "\r\n");
-	if (r->orcpt.n > 0)
-		strbuf_addf(out, "Original-Recipient: %.*s\r\n", SPAN_FMT(r->orcpt));
+	add_decoded(out, "Original-Recipient", r->orcpt);
 	strbuf_addf(out, "Final-Recipient: %s; %.*s\r\nAction: %s\r\nStatus: %s\r\n",
 	    d->is_utf8 ? "utf-8" : "rfc822", SPAN_FMT(r->address), action_name(r->action), status);
 	space = span_chr(r->host, ' ');
@@ -173,8 +185,7 @@ static void add_fields(struct strbuf *out, const struct dsn *d)
 	if (d->is_utf8)
 		strbuf_add_str(out, "Content-Transfer-Encoding: 8bit\r\n");
 	strbuf_add_str(out, "\r\n");
-	if (d->envid.n > 0)
-		strbuf_addf(out, "Original-Envelope-Id: %.*s\r\n", SPAN_FMT(d->envid));
+	add_decoded(out, "Original-Envelope-Id", d->envid);
 	mail_date_format(date, d->arrival, 0);
 	strbuf_addf(out, "Reporting-MTA: dns; %s\r\nArrival-Date: %s\r\n", d->our_name, date);
 	for (size_t i = 0; i < d->count; i++)

@@ -6,6 +6,7 @@
 #include "common/crypto/crypto.h"
 #include "common/event/clock.h"
 #include "common/log/log.h"
+#include "smtpd/queue/trace.h"
 
 #include <stdio.h>
 
@@ -15,6 +16,9 @@ struct outcome {
 	struct mail *mail;
 	struct blob file; /* of a message that went with its last recipient */
 	bool is_return;   /* not tried after all */
+	/* Taken on the loop: a reload may change them while the writer works. */
+	struct trace_limits limits;
+	struct schedule schedule;
 };
 
 struct busy_key {
@@ -72,7 +76,7 @@ void mail_fail(struct mail *m, enum result result, const struct reply *why, cons
 /* --- writing ---------------------------------------------------------------------------------- */
 static bool wants_success(const struct target *t)
 {
-	return t->is_relayed && (t->row.notify & NOTIFY_SUCCESS);
+	return t->is_relayed && (t->row.notify & QUEUE_NOTIFY_SUCCESS);
 }
 
 static int write_target(struct outcome *o, struct db_txn *txn, struct target *t, struct err *err)
@@ -100,8 +104,8 @@ static int write_target(struct outcome *o, struct db_txn *txn, struct target *t,
 		row.host = span_of(o->mail->host);
 		/* The attempt took longer than the time to the next. */
 		if (row.next <= clock_now())
-			row.next = clock_now() + schedule_delay(&o->mail->dest->send->schedule,
-						     row.tries, random_below(UINT32_MAX));
+			row.next = clock_now() + schedule_delay(&o->schedule, row.tries,
+						     random_below(UINT32_MAX));
 	}
 	if (queue_rcpt_get(txn, row.qid, row.n, &now, &missing) < 0)
 		return missing.code == ERR_NOT_FOUND
@@ -114,13 +118,33 @@ static int write_target(struct outcome *o, struct db_txn *txn, struct target *t,
 	return queue_rcpt_update(txn, &row, err);
 }
 
+static int write_trace(
+    struct outcome *o, struct db_txn *txn, const struct target *t, struct err *err)
+{
+	static const enum trace_event events[] = {[RESULT_SENT] = TRACE_SENT,
+	    [RESULT_LATER] = TRACE_DEFERRED,
+	    [RESULT_NEVER] = TRACE_FAILED};
+	const struct mail *m = o->mail;
+	struct trace_record r = {.time = clock_now(),
+	    .event = events[t->result],
+	    .qid = m->entry.qid,
+	    .size = m->entry.blob.size,
+	    .session = m->entry.session,
+	    .from = m->entry.sender,
+	    .to = t->row.address,
+	    .text = span_of(t->reply.text)};
+
+	return trace_add(txn, &o->limits, &r, err);
+}
+
 static int outcome_run(struct db_op *op, struct db_txn *txn, struct err *err)
 {
 	struct outcome *o = container_of(op, struct outcome, op);
 
 	o->file.is_file = false;
 	for (size_t i = 0; i < o->mail->count; i++)
-		if (write_target(o, txn, &o->mail->targets[i], err) < 0)
+		if (write_target(o, txn, &o->mail->targets[i], err) < 0 ||
+		    (!o->is_return && write_trace(o, txn, &o->mail->targets[i], err) < 0))
 			return -1;
 	return 0;
 }
@@ -178,6 +202,8 @@ static void submit(struct mail *m, bool is_return)
 		removes = removes && m->targets[i].result == RESULT_SENT;
 	o->mail = m;
 	o->is_return = is_return;
+	o->limits = trace_limits_of(m->dest->send->role->cfg);
+	o->schedule = m->dest->send->schedule;
 	o->op = (struct db_op){.run = outcome_run,
 	    .done = outcome_done,
 	    .cost = 4096 * m->count,

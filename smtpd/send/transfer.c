@@ -3,7 +3,6 @@
 
 #include "common/base/mem.h"
 #include "common/log/log.h"
-#include "common/mail/address.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -106,11 +105,11 @@ static void add_mail_command(struct session *c, struct strbuf *b)
 		strbuf_add_str(b, " BODY=8BITMIME");
 	if (e->is_utf8)
 		strbuf_add_str(b, " SMTPUTF8");
-	if ((c->caps & CAP_DSN) && e->ret != RET_UNSAID)
-		strbuf_add_str(b, e->ret == RET_FULL ? " RET=FULL" : " RET=HDRS");
+	if ((c->caps & CAP_DSN) && e->ret != QUEUE_RET_NONE)
+		strbuf_add_str(b, e->ret == QUEUE_RET_FULL ? " RET=FULL" : " RET=HDRS");
 	if ((c->caps & CAP_DSN) && e->envid.n > 0) {
 		strbuf_add_str(b, " ENVID=");
-		mail_xtext_encode(b, e->envid);
+		strbuf_add(b, e->envid);
 	}
 	strbuf_add_str(b, "\r\n");
 }
@@ -120,14 +119,14 @@ static void add_notify(struct strbuf *b, uint8_t notify)
 	static const struct {
 		uint8_t bit;
 		const char *word;
-	} words[] = {
-	    {NOTIFY_SUCCESS, "SUCCESS"}, {NOTIFY_FAILURE, "FAILURE"}, {NOTIFY_DELAY, "DELAY"}};
+	} words[] = {{QUEUE_NOTIFY_SUCCESS, "SUCCESS"}, {QUEUE_NOTIFY_FAILURE, "FAILURE"},
+	    {QUEUE_NOTIFY_DELAY, "DELAY"}};
 	bool is_first = true;
 
 	if (notify == 0)
 		return;
 	strbuf_add_str(b, " NOTIFY=");
-	if (notify & NOTIFY_NEVER) {
+	if (notify & QUEUE_NOTIFY_NEVER) {
 		strbuf_add_str(b, "NEVER");
 		return;
 	}
@@ -141,15 +140,11 @@ static void add_notify(struct strbuf *b, uint8_t notify)
 
 static void add_rcpt_command(struct session *c, const struct target *t, struct strbuf *b)
 {
-	ssize_t semicolon = span_chr(t->row.orcpt, ';');
-
 	strbuf_addf(b, "RCPT TO:<%.*s>", SPAN_FMT(t->row.address));
 	if (c->caps & CAP_DSN) {
 		add_notify(b, t->row.notify);
-		if (semicolon > 0) {
-			strbuf_addf(b, " ORCPT=%.*s;", (int)semicolon, t->row.orcpt.p);
-			mail_xtext_encode(b, span_from(t->row.orcpt, (size_t)semicolon + 1));
-		}
+		if (t->row.orcpt.n > 0)
+			strbuf_addf(b, " ORCPT=%.*s", SPAN_FMT(t->row.orcpt));
 	}
 	strbuf_add_str(b, "\r\n");
 }
