@@ -18,14 +18,6 @@ static struct span env(const char *name)
 	return s.p ? s : span_make("", 0);
 }
 
-static int hex_value(char c)
-{
-	if (ascii_is_digit(c))
-		return c - '0';
-	c = ascii_lower(c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static int decode_part(struct arena *a, struct span in, struct span *out, struct err *err)
 {
 	char *to = arena_alloc(a, in.n + 1);
@@ -39,12 +31,8 @@ static int decode_part(struct arena *a, struct span in, struct span *out, struct
 		if (c == '+') {
 			c = ' ';
 		} else if (c == '%') {
-			int high = in.n - i > 2 ? hex_value(in.p[i + 1]) : -1;
-			int low = in.n - i > 2 ? hex_value(in.p[i + 2]) : -1;
-
-			if (high < 0 || low < 0)
+			if (in.n - i <= 2 || !ascii_hex_byte(in.p[i + 1], in.p[i + 2], &c))
 				return err_set(err, ERR_INVALID, "malformed form");
-			c = (char)(high << 4 | low);
 			i += 2;
 		}
 		if (c == '\0')
@@ -117,13 +105,12 @@ static bool part_name(struct span head, struct span *name)
 int multipart_decode(
     struct span text, struct span boundary, struct field *fields, size_t *count, struct err *err)
 {
-	char mark[80];
+	char mark[80] = {'\r', '\n', '-', '-'};
 	struct span end, head;
 	ssize_t at;
 
 	if (boundary.n == 0 || boundary.n > 70)
 		return err_set(err, ERR_INVALID, "malformed form");
-	memcpy(mark, "\r\n--", 4);
 	memcpy(mark + 4, boundary.p, boundary.n);
 	end = span_make(mark, boundary.n + 4);
 	/* The first boundary has no line before it. */

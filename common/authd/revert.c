@@ -219,7 +219,7 @@ int revert_open(struct authd *a, struct err *err)
 	char dir[CONFIG_PATH_MAX];
 	struct err why = ERR_INIT;
 	struct strbuf text;
-	int64_t until;
+	int64_t until = 0;
 	int result = 0;
 
 	timer_init(&a->revert, a->loop, on_revert, a);

@@ -107,7 +107,7 @@ struct hash *hash_new(void)
 	struct hash *h = mem_zalloc(sizeof(*h));
 
 	h->bucket_count = BUCKETS_MIN;
-	h->buckets = mem_array(h->bucket_count, sizeof(*h->buckets));
+	h->buckets = mem_array(h->bucket_count, sizeof(struct entry *));
 	return h;
 }
 
@@ -146,7 +146,7 @@ void *hash_get(const struct hash *h, struct span key)
 
 static void resize(struct hash *h, size_t bucket_count)
 {
-	struct entry **buckets = mem_array(bucket_count, sizeof(*buckets));
+	struct entry **buckets = mem_array(bucket_count, sizeof(struct entry *));
 
 	for (size_t i = 0; i < h->bucket_count; i++) {
 		while (h->buckets[i]) {

@@ -111,4 +111,25 @@ static inline bool ascii_is_ctl(char c)
 	return (unsigned char)c < 0x20 || c == 0x7f;
 }
 
+/* 0 to 15, or -1. */
+static inline int ascii_hex_value(char c)
+{
+	if (ascii_is_digit(c))
+		return c - '0';
+	c = ascii_lower(c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The byte of two hex digits. */
+static inline bool ascii_hex_byte(char high, char low, char *out)
+{
+	int h = ascii_hex_value(high);
+	int l = ascii_hex_value(low);
+
+	if (h < 0 || l < 0)
+		return false;
+	*out = (char)(h << 4 | l);
+	return true;
+}
+
 #endif

@@ -136,7 +136,7 @@ static unsigned check_expiry(
 			    i + 1);
 	if (from > o->now) {
 		add(r, FINDING_ERROR, "expiry", "it becomes valid only in %lld hours",
-		    (long long)((from - o->now) / 3600 + 1));
+		    (long long)(from - o->now) / 3600 + 1);
 		return T_EXPIRED;
 	}
 	if (until <= o->now) {

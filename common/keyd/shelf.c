@@ -236,7 +236,7 @@ static void remove_tree(int top, const char *name)
 
 static bool sweep_id(int top, const char *name, void *arg)
 {
-	struct shelf_index ix;
+	struct shelf_index ix = {0};
 	struct err err = ERR_INIT;
 	int fd;
 
@@ -332,7 +332,7 @@ static void bundle_name(char out[32], uint32_t number, const char *ending)
 int shelf_read(
     const char *dir, const char *id, enum slot slot, struct strbuf *bundle, struct err *err)
 {
-	struct shelf_index ix;
+	struct shelf_index ix = {0};
 	char name[32];
 	int fd = open_id(dir, id, false, err);
 	int result = -1;
@@ -410,7 +410,7 @@ out:
 static int change(const char *dir, const char *id,
     int (*fn)(struct shelf_index *ix, int what, struct err *err), int what, struct err *err)
 {
-	struct shelf_index ix;
+	struct shelf_index ix = {0};
 	int result = -1;
 	int fd = open_id(dir, id, false, err);
 
@@ -480,7 +480,7 @@ static int empty_slot(struct shelf_index *ix, int slot, struct err *err)
 
 int shelf_drop(const char *dir, const char *id, enum slot slot, struct err *err)
 {
-	struct shelf_index ix;
+	struct shelf_index ix = {0};
 
 	if (change(dir, id, empty_slot, (int)slot, err) < 0 ||
 	    shelf_index_get(dir, id, &ix, err) < 0)
@@ -494,7 +494,7 @@ int shelf_drop(const char *dir, const char *id, enum slot slot, struct err *err)
 int shelf_remove(const char *dir, const char *id, struct err *err)
 {
 	char to[KEY_ID_MAX + sizeof(REMOVED)];
-	struct shelf_index ix;
+	struct shelf_index ix = {0};
 	int result = -1;
 	int top;
 
@@ -519,7 +519,7 @@ int shelf_remove(const char *dir, const char *id, struct err *err)
 /* --- staples ---------------------------------------------------------------------------------- */
 int shelf_staple_put(const char *dir, const char *id, struct span der, struct err *err)
 {
-	struct shelf_index ix;
+	struct shelf_index ix = {0};
 	char name[32];
 	int result = -1;
 	int fd = open_id(dir, id, false, err);
@@ -546,7 +546,7 @@ out:
 
 int shelf_staple_get(const char *dir, const char *id, struct strbuf *der, struct err *err)
 {
-	struct shelf_index ix;
+	struct shelf_index ix = {0};
 	char name[32];
 	int result = -1;
 	int fd = open_id(dir, id, false, err);

@@ -70,7 +70,7 @@ static int make_self_signed(const char *dir, const char *id, const char *const *
 	shelf_buf_init(&text);
 	for (size_t i = 0; i < n; i++)
 		subject.names[subject.name_count++] = span_of(hosts[i]);
-	for (size_t i = 0; strcmp(id, KEYD_DEFAULT_ID) == 0 && i < ARRAY_LEN(own); i++)
+	for (size_t i = 0; n > 0 && strcmp(id, KEYD_DEFAULT_ID) == 0 && i < ARRAY_LEN(own); i++)
 		if (strcmp(hosts[0], own[i]) != 0)
 			subject.names[subject.name_count++] = span_of(own[i]);
 	/* A common name has at most 64 characters; nobody looks at it any more. */

@@ -78,14 +78,6 @@ static void feed_base64(struct mail_decoder *d, struct strbuf *out, struct span 
 	strbuf_add_mem(out, bytes, n);
 }
 
-static int hex_value(char c)
-{
-	if (ascii_is_digit(c))
-		return c - '0';
-	c = ascii_lower(c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static void flush_pad(struct mail_decoder *d, struct strbuf *out)
 {
 	strbuf_add_mem(out, d->pad, d->spaces);
@@ -95,15 +87,15 @@ static void flush_pad(struct mail_decoder *d, struct strbuf *out)
 /* A character behind "=". True if it was used up. */
 static bool feed_escape(struct mail_decoder *d, struct strbuf *out, char c)
 {
-	int high = d->held > 1 ? hex_value(d->hold[1]) : -1;
+	int high = d->held > 1 ? ascii_hex_value(d->hold[1]) : -1;
 	bool is_soft = d->hold[d->held - 1] != '=' && d->held > 1 && high < 0;
 
-	if (d->held == 1 && hex_value(c) >= 0) {
+	if (d->held == 1 && ascii_hex_value(c) >= 0) {
 		d->hold[d->held++] = c;
 		return true;
 	}
-	if (d->held == 2 && high >= 0 && hex_value(c) >= 0) {
-		strbuf_add_chr(out, (char)(high << 4 | hex_value(c)));
+	if (d->held == 2 && high >= 0 && ascii_hex_value(c) >= 0) {
+		strbuf_add_chr(out, (char)(high << 4 | ascii_hex_value(c)));
 		d->held = 0;
 		return true;
 	}
@@ -168,7 +160,7 @@ bool mail_decoder_finish(struct mail_decoder *d, struct strbuf *out)
 	if (d->encoding == MAIL_ENCODING_BASE64)
 		end_group(d, out);
 	/* "=X" at the very end is text, a single "=" a soft line break; white space there goes. */
-	if (d->encoding == MAIL_ENCODING_QP && d->held > 1 && hex_value(d->hold[1]) >= 0)
+	if (d->encoding == MAIL_ENCODING_QP && d->held > 1 && ascii_hex_value(d->hold[1]) >= 0)
 		strbuf_add_mem(out, d->hold, d->held);
 	mail_decoder_init(d, d->encoding);
 	return !out->failed;

@@ -51,7 +51,7 @@ static void join(struct mime_tree *t, struct mime_param *params, uint32_t count,
 	struct mime_param *first = NULL, *p;
 	bool any_extended = false, is_extended = false;
 
-	for (int i = 0; (p = find_piece(params, count, base, i, &is_extended)); i++)
+	for (int i = 0; find_piece(params, count, base, i, &is_extended); i++)
 		any_extended |= is_extended;
 	strbuf_init(&value, MIME_TEXT_MAX);
 	strbuf_init(&name, MIME_TEXT_MAX);

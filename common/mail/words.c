@@ -20,14 +20,6 @@ struct decoding {
 	unsigned opened;
 };
 
-static int hex_value(char c)
-{
-	if (ascii_is_digit(c))
-		return c - '0';
-	c = ascii_lower(c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* "=?charset*language?b?text?=" at the start of *in. The text holds no "?", so that however many
  * starts there are, each byte is looked at a few times only. */
 static bool take_word(struct span *in, struct word *w)
@@ -69,9 +61,7 @@ static void decode_q(struct strbuf *out, struct span s)
 	for (size_t i = 0; i < s.n; i++) {
 		char c = s.p[i];
 
-		if (c == '=' && s.n - i > 2 && hex_value(s.p[i + 1]) >= 0 &&
-		    hex_value(s.p[i + 2]) >= 0) {
-			c = (char)(hex_value(s.p[i + 1]) << 4 | hex_value(s.p[i + 2]));
+		if (c == '=' && s.n - i > 2 && ascii_hex_byte(s.p[i + 1], s.p[i + 2], &c)) {
 			i += 2;
 		} else if (c == '_') {
 			c = ' ';
@@ -212,11 +202,8 @@ static void decode_percent(struct strbuf *out, struct span s)
 	for (size_t i = 0; i < s.n; i++) {
 		char c = s.p[i];
 
-		if (c == '%' && s.n - i > 2 && hex_value(s.p[i + 1]) >= 0 &&
-		    hex_value(s.p[i + 2]) >= 0) {
-			c = (char)(hex_value(s.p[i + 1]) << 4 | hex_value(s.p[i + 2]));
+		if (c == '%' && s.n - i > 2 && ascii_hex_byte(s.p[i + 1], s.p[i + 2], &c))
 			i += 2;
-		}
 		strbuf_add_chr(out, c);
 	}
 }

@@ -72,28 +72,39 @@ struct mbox {
 	bool is_open, in_head, was_empty, was_cr, has_blank;
 };
 
+/* Two digits, or a blank and one; false for anything else. */
+static bool two_digits(struct span *s, char behind, int *out)
+{
+	uint64_t v;
+
+	(void)span_take_chr(s, ' ');
+	if (!span_take_u64(s, 99, &v) || !span_take_chr(s, behind))
+		return false;
+	*out = (int)v;
+	return true;
+}
+
 /* "From somebody Thu Jan  1 00:00:00 1970": the time at its end, or now. */
 static int64_t from_time(struct span line)
 {
-	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-	char text[128], month[4] = "";
-	int day = 0, hour = 0, minute = 0, second = 0, year = 0;
+	static const struct span months = SPAN_INIT("JanFebMarAprMayJunJulAugSepOctNovDec");
 	ssize_t at = span_chr(span_from(line, 5), ' ');
-	const char *found;
+	int day, hour, minute, second;
+	uint64_t year;
+	ssize_t month;
 
 	if (at < 0)
 		return clock_now();
 	line = span_trim(span_from(line, (size_t)at + 6));
-	snprintf(text, sizeof(text), "%.*s", line.n < 100 ? (int)line.n : 100, line.p);
-	if (sscanf(text, "%*3s %3s %2d %2d:%2d:%2d %4d", month, &day, &hour, &minute, &second,
-		&year) != 6 ||
-	    strlen(month) != 3)
+	/* "Thu Jan " */
+	month = line.n > 8 ? span_find(months, span_sub(line, 4, 3)) : -1;
+	line = span_from(line, 8);
+	if (month < 0 || month % 3 != 0 || !two_digits(&line, ' ', &day) ||
+	    !two_digits(&line, ':', &hour) || !two_digits(&line, ':', &minute) ||
+	    !two_digits(&line, ' ', &second) || !span_take_u64(&line, 9999, &year))
 		return clock_now();
-	found = strstr(months, month);
-	if (!found || (found - months) % 3 != 0)
-		return clock_now();
-	return mail_days_from_civil(year, (int)(found - months) / 3 + 1, day) * 86400 +
-	       hour * 3600 + minute * 60 + second;
+	return mail_days_from_civil((int64_t)year, (int)month / 3 + 1, day) * 86400 + hour * 3600 +
+	       minute * 60 + second;
 }
 
 /* The head is known: flags out of Status and X-Status, which are the file's and not the message's.
