@@ -124,6 +124,7 @@ int main(int argc, char **argv)
 	    .start = start,
 	    .on_accept = on_accept,
 	    .on_refuse = on_refuse,
+	    .retire_seconds = 30 * 60,
 	    .on_drain = on_drain,
 	    .on_admin = imapd_admin,
 	    .stop = stop,

@@ -145,6 +145,7 @@ int main(int argc, char **argv)
 	    .on_accept = on_accept,
 	    .on_refuse = on_refuse,
 	    .make_room = make_room,
+	    .retire_seconds = 30 * 60,
 	    .on_drain = on_drain,
 	    .stop = stop,
 	};

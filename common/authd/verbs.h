@@ -86,6 +86,8 @@ void verb_unset(struct call *call);
 void verb_get(struct call *call);
 void verb_diff(struct call *call);
 void verb_reload(struct call *call);
+/* upgrade.c */
+void verb_upgrade(struct call *call);
 /* revert.c */
 void verb_confirm(struct call *call);
 void verb_confirm_status(struct call *call);

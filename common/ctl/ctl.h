@@ -15,8 +15,8 @@
 #define EXIT_UNREACHABLE 3
 
 /* run.c: the whole appliance in the foreground, until SIGTERM or SIGINT. Returns the exit status.
- */
-int ctl_run(const char *conf_path);
+ * argv is what this program was started with. */
+int ctl_run(const char *conf_path, char **argv);
 
 /* input.c */
 bool read_secret(struct strbuf *secret); /* a line of standard input */

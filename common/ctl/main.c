@@ -5,9 +5,12 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ANSWER_TIMEOUT_MS 120000
+#define PATIENCE_MS 1500
+#define AGAIN_MS 50
 #define SECRET_MAX 1024
 #define CONTENT_MAX (1000 * 1024)
 #define FILES_MAX 8
@@ -35,7 +38,7 @@ static const char usage_text[] =
     "  app-password add ADDRESS LABEL     app-password list ADDRESS, remove ADDRESS ID\n"
     "  sender add|remove ACCOUNT ADDRESS  sender list ACCOUNT\n"
     "  alias add ADDRESS TARGET ...       alias remove ADDRESS, alias list\n"
-    "  set NAME VALUE ...                 get [NAME], unset NAME, diff, confirm\n"
+    "  set NAME VALUE [NAME VALUE ...]    get [NAME], unset NAME ..., diff, confirm\n"
     "  audit list [COUNT]                 who changed what\n"
     "  cert list                          cert show|check|rollback|remove ID\n"
     "  cert new ID [NAME...]              self-signed; cert csr ID [NAME...] for a CA\n"
@@ -47,6 +50,7 @@ static const char usage_text[] =
     "  record CLIENT-ADDRESS              log its next SMTP session line by line\n"
     "  undelete list ADDRESS [MAILBOX]    undelete message ADDRESS MAILBOX UID\n"
     "  undelete mailbox ADDRESS MAILBOX   undelete since ADDRESS TIME\n"
+    "  upgrade                            the programs installed now take over\n"
     "  backup FOLDER                      restore FOLDER [ADDRESS]\n"
     "  export ADDRESS FOLDER              import ADDRESS PATH\n"
     "  check [--repair] [--bodies]        compact: while mailstead is stopped\n"
@@ -109,6 +113,20 @@ static void fail(const struct options *o, enum err_code code, struct span text)
 	fprintf(stderr, "mailsteadctl: %.*s\n", SPAN_FMT(text));
 }
 
+/* authd may be away for a moment: it is started again at an upgrade, and when it dies. */
+static int connect_patiently(const char *path, struct err *err)
+{
+	struct timespec pause = {.tv_nsec = AGAIN_MS * 1000000L};
+	int fd;
+
+	for (unsigned i = 0; (fd = ipc_sync_connect(path, ANSWER_TIMEOUT_MS, err)) < 0; i++) {
+		if (err->code == ERR_DENIED || i == PATIENCE_MS / AGAIN_MS)
+			return err_wrap(err, "mailstead does not seem to run");
+		(void)nanosleep(&pause, NULL);
+	}
+	return fd;
+}
+
 static int connect_admin(const struct options *o, struct err *err)
 {
 	char path[CONFIG_PATH_MAX];
@@ -117,11 +135,8 @@ static int connect_admin(const struct options *o, struct err *err)
 
 	if (config_load(o->conf, &cfg, err) < 0)
 		return -1;
-	if (config_run_path(cfg, RUN_ADMIN_SOCK, path, err) == 0) {
-		fd = ipc_sync_connect(path, ANSWER_TIMEOUT_MS, err);
-		if (fd < 0)
-			err_wrap(err, "mailstead does not seem to run");
-	}
+	if (config_run_path(cfg, RUN_ADMIN_SOCK, path, err) == 0)
+		fd = connect_patiently(path, err);
 	config_unref(cfg);
 	return fd;
 }
@@ -308,6 +323,24 @@ static bool is_called(const char *argv0, const char *name)
 	return strcmp(slash ? slash + 1 : argv0, name) == 0;
 }
 
+/* "run --check" is asked by a running one that is about to become this program. */
+static int run_verb(const struct options *o, char **argv)
+{
+	struct err err = ERR_INIT;
+	struct config *cfg;
+
+	if (o->count == 1)
+		return ctl_run(o->conf, argv);
+	if (o->count != 2 || !word_is(o, 1, "--check"))
+		return usage();
+	if (config_load(o->conf, &cfg, &err) < 0) {
+		fail(o, err.code, span_of(err.text));
+		return EXIT_FAILED;
+	}
+	config_unref(cfg);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static char queue_word[] = "queue", list_word[] = "list";
@@ -341,7 +374,7 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	if (word_is(&o, 0, "run"))
-		return o.count == 1 ? ctl_run(o.conf) : usage();
+		return run_verb(&o, argv);
 	if (word_is(&o, 0, "config"))
 		return o.count == 2 ? config_verb(&o) : usage();
 	return request(&o);

@@ -3,6 +3,7 @@
 
 #include "common/base/mem.h"
 #include "common/daemon/probe.h"
+#include "common/daemon/process.h"
 
 #include <stdio.h>
 
@@ -53,7 +54,11 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 		answer_status(f, &rq);
 	else if (cmd.count == 1 && span_eq(cmd.words[0], SPAN("reload")))
 		answer_reload(f, &rq);
-	else if (f->can_probe && span_eq(cmd.words[0], SPAN("probe")))
+	else if (f->conf_path && cmd.count == 1 && span_eq(cmd.words[0], SPAN("restart"))) {
+		admin_end(&rq, ERR_NONE, "%s", "");
+		f->exit_status = EXIT_AGAIN;
+		loop_defer(f->role.loop, &f->last_gone);
+	} else if (f->can_probe && span_eq(cmd.words[0], SPAN("probe")))
 		probe_run(&cmd, &rq);
 	else if (f->role.ops->on_admin)
 		f->role.ops->on_admin(&f->role, &cmd, &rq);

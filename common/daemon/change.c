@@ -290,7 +290,7 @@ static void refused(struct fed *role, uint32_t number, const struct ipc_error *e
 		return;
 	}
 	log_error("role-refused", LOG_ERR(&err));
-	if (!m->was_ready)
+	if (!m->was_ready && !m->is_upgraded)
 		monitor_fail(m, &err);
 	else
 		program_signal(role->program, SIGTERM); /* and start again, with back-off */

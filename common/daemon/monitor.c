@@ -14,29 +14,51 @@
 #include <unistd.h>
 
 #define STOP_MS 35000
+#define RETIRE_SECONDS (30 * 60)
 
+/* NULL for one of an older generation, which is told nothing any more. */
 static struct fed *fed_of(struct monitor *m, const struct program *p)
 {
 	for (size_t i = 0; i < m->spec->count; i++)
 		if (m->roles[i].program == p)
 			return &m->roles[i];
-	fatal("%s: not one of our programs", program_name(p));
+	return NULL;
 }
 
 /* --- roles ------------------------------------------------------------------------------------ */
 static void on_start(void *arg, struct program *p)
 {
-	change_role_started(fed_of(arg, p));
+	struct fed *role = fed_of(arg, p);
+
+	if (role)
+		change_role_started(role);
 }
 
 static void on_says(void *arg, struct program *p, const struct ipc_msg *msg)
 {
-	change_role_says(fed_of(arg, p), msg);
+	struct fed *role = fed_of(arg, p);
+
+	if (role)
+		change_role_says(role, msg);
 }
 
 static void on_gone(void *arg, struct program *p)
 {
-	change_role_gone(fed_of(arg, p));
+	struct fed *role = fed_of(arg, p);
+
+	if (role)
+		change_role_gone(role);
+}
+
+/* The new generation serves: the old one may go. */
+static void tell_retired(struct monitor *m)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, 16);
+	enc_u32(&b, RETIRE_SECONDS);
+	supervisor_tell_retired(m->supervisor, LINK_DRAIN, strbuf_span(&b));
+	strbuf_clear(&b);
 }
 
 static void on_ready(void *arg)
@@ -45,6 +67,7 @@ static void on_ready(void *arg)
 
 	m->was_ready = true;
 	log_info("start", LOG_STR("version", MS_VERSION));
+	tell_retired(m);
 	notify_ready();
 	if (m->parent)
 		ipc_link_send(m->parent, LINK_READY, 0, span_make("", 0), NULL, 0);
@@ -99,6 +122,14 @@ static void add_roles(struct monitor *m)
 static void on_stop(void *arg, int signo)
 {
 	stop(arg);
+}
+
+static void on_upgrade(void *arg, int signo)
+{
+	struct err err = ERR_INIT;
+
+	(void)monitor_upgrade(arg, &err);
+	log_error("upgrade-refused", LOG_ERR(&err));
 }
 
 static void on_hangup(void *arg, int signo)
@@ -168,7 +199,20 @@ static int watch_keys(struct monitor *m, struct err *err)
 	return 0;
 }
 
-static int monitor_start(struct monitor *m, struct err *err)
+/* The roles of before go on beside the new ones, and end when their sessions do. */
+static void adopt(struct monitor *m, struct list *survivors)
+{
+	LIST_EACH_SAFE (it, survivors) {
+		struct survivor *s = container_of(it, struct survivor, link);
+
+		s->is_retired = true;
+		supervisor_adopt(m->supervisor, s);
+		list_remove(it);
+		mem_free(s);
+	}
+}
+
+static int monitor_start(struct monitor *m, struct list *survivors, struct err *err)
 {
 	static const struct supervisor_ops ops = {
 	    .on_ready = on_ready,
@@ -177,7 +221,8 @@ static int monitor_start(struct monitor *m, struct err *err)
 	    .on_message = on_says,
 	    .on_gone = on_gone,
 	};
-	struct supervisor_options opt = {.ops = &ops, .arg = m, .stop_ms = STOP_MS};
+	struct supervisor_options opt = {
+	    .ops = &ops, .arg = m, .stop_ms = STOP_MS, .is_patient = m->is_upgraded};
 	struct plan none;
 	struct config *cfg;
 
@@ -196,9 +241,11 @@ static int monitor_start(struct monitor *m, struct err *err)
 	opt.silence_ms = config_u64(cfg, SET_PROCESS_SILENCE) * 1000;
 	m->supervisor = supervisor_new(m->loop, &opt);
 	add_roles(m);
+	adopt(m, survivors);
 	loop_on_signal(m->loop, SIGTERM, on_stop, m);
 	loop_on_signal(m->loop, SIGINT, on_stop, m);
 	loop_on_signal(m->loop, SIGHUP, on_hangup, m);
+	loop_on_signal(m->loop, SIGUSR2, on_upgrade, m);
 	supervisor_start(m->supervisor);
 	return 0;
 }
@@ -210,6 +257,7 @@ static void monitor_end(struct monitor *m)
 	supervisor_free(m->supervisor);
 	keys_watch_free(m->watch);
 	ipc_client_free(m->keyd);
+	timer_clear(&m->upgrade);
 	ipc_server_free(m->ctl);
 	ipc_link_free(m->parent);
 	plan_clear(&m->plan);
@@ -218,28 +266,55 @@ static void monitor_end(struct monitor *m)
 	loop_free(m->loop);
 }
 
+/* Whether this program, as it is installed now, could take over. */
+static int check(const char *conf_path)
+{
+	struct err err = ERR_INIT;
+	struct config *cfg;
+
+	if (config_load(conf_path, &cfg, &err) < 0) {
+		log_error("check-failed", LOG_ERR(&err));
+		return EXIT_CONFIG;
+	}
+	config_unref(cfg);
+	return 0;
+}
+
+static void monitor_init(struct monitor *m, const struct monitor_spec *spec, char *const argv[])
+{
+	m->spec = spec;
+	m->argv = argv;
+	m->conf_path = argv[2];
+	m->started_ms = clock_mono_ms();
+	m->loop = loop_new();
+	plan_init(&m->plan);
+	change_init(m);
+	open_parent(m);
+	notify_open(m->loop);
+	parked_open();
+}
+
 int monitor_main(int argc, char **argv, const struct monitor_spec *spec)
 {
 	static struct monitor m;
 	struct err err = ERR_INIT;
+	struct list survivors;
 
-	if (argc != 3 || strcmp(argv[1], "-c") != 0) {
+	if ((argc != 3 && (argc != 4 || strcmp(argv[3], "--check") != 0)) ||
+	    strcmp(argv[1], "-c") != 0) {
 		fprintf(stderr, "usage: %s -c FILE\n", spec->name);
 		return EXIT_USAGE;
 	}
 	process_settle();
 	log_open(spec->name, 2);
-	m.spec = spec;
-	m.conf_path = argv[2];
-	m.started_ms = clock_mono_ms();
-	m.loop = loop_new();
-	plan_init(&m.plan);
-	change_init(&m);
-	open_parent(&m);
-	notify_open(m.loop);
-	parked_open();
-	if (monitor_start(&m, &err) < 0) {
+	if (argc == 4)
+		return check(argv[2]);
+	list_init(&survivors);
+	monitor_init(&m, spec, argv);
+	m.is_upgraded = upgrade_take(&survivors);
+	if (monitor_start(&m, &survivors, &err) < 0) {
 		log_error("start-failed", LOG_ERR(&err));
+		upgrade_again(argv);
 		fprintf(stderr, "%s: %s\n", spec->name, err.text);
 		monitor_end(&m);
 		return EXIT_CONFIG;

@@ -8,6 +8,7 @@
 
 #define RECORD_MAX (16 * 1024)
 #define LED_MS 30000
+#define UPGRADE_MS 100 /* for the answer to get out */
 #define NUMBER_MAX 32
 
 /* --- a change that authd leads ---------------------------------------------------------------- */
@@ -174,6 +175,31 @@ void monitor_renew_keys(struct monitor *m)
 		log_error("certificates-refused", LOG_ERR(&err));
 }
 
+/* --- upgrade ---------------------------------------------------------------------------------- */
+static void upgrade_now(void *arg)
+{
+	struct monitor *m = arg;
+	struct err err = ERR_INIT;
+
+	(void)monitor_upgrade(m, &err);
+	log_error("upgrade-refused", LOG_ERR(&err));
+}
+
+/* "upgrade check": whether it would work. "upgrade now": the answer first, since the connection
+ * does not live through it. */
+static void answer_upgrade(struct monitor *m, bool is_check, const struct admin_request *rq)
+{
+	struct err err = ERR_INIT;
+
+	if (monitor_upgrade_check(m, &err) < 0) {
+		admin_end(rq, err.code, "%s", err.text);
+		return;
+	}
+	admin_end(rq, ERR_NONE, "%s", "");
+	if (!is_check)
+		timer_set(&m->upgrade, UPGRADE_MS);
+}
+
 static void answer_status(struct monitor *m, const struct admin_request *rq)
 {
 	struct strbuf b;
@@ -184,6 +210,7 @@ static void answer_status(struct monitor *m, const struct admin_request *rq)
 	strbuf_init(&b, RECORD_MAX);
 	admin_process(&b, m->spec->name, m->started_ms);
 	ipc_rec_number(&b, "restarts", IPC_NUMBER, restarts);
+	ipc_rec_number(&b, "retiring", IPC_NUMBER, supervisor_retired(m->supervisor));
 	admin_record(rq, &b);
 	strbuf_clear(&b);
 	admin_end(rq, ERR_NONE, "%s", "");
@@ -201,6 +228,8 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 		admin_end(&rq, ERR_INVALID, "malformed request");
 	else if (cmd.count == 1 && span_eq(cmd.words[0], SPAN("status")))
 		answer_status(m, &rq);
+	else if (cmd.count == 2 && span_eq(cmd.words[0], SPAN("upgrade")))
+		answer_upgrade(m, span_eq(cmd.words[1], SPAN("check")), &rq);
 	else if (cmd.count == 3 && span_eq(cmd.words[0], SPAN("prepare")))
 		answer_prepare(m, &cmd, &rq);
 	else if (cmd.count == 2 && span_eq(cmd.words[0], SPAN("commit")))
@@ -217,6 +246,7 @@ int monitor_ctl_open(struct monitor *m, struct err *err)
 	char path[CONFIG_PATH_MAX], name[64];
 
 	snprintf(name, sizeof(name), "%s/ctl", m->spec->name);
+	timer_init(&m->upgrade, m->loop, upgrade_now, m);
 	if (config_run_path(m->plan.cfg, name, path, err) < 0)
 		return -1;
 	m->ctl = ipc_server_new(m->loop, path, 0660, &ops, m, err);

@@ -68,6 +68,7 @@ struct led;
 struct monitor {
 	const struct monitor_spec *spec;
 	const char *conf_path;
+	char *const *argv;
 	struct loop *loop;
 	struct identities ids;
 	struct plan plan;
@@ -85,8 +86,9 @@ struct monitor {
 	uint64_t told; /* the generation that keyd told last */
 	struct ipc_link *parent;
 	struct ipc_server *ctl;
+	struct timer upgrade;
 	uint64_t started_ms;
-	bool was_ready, is_stopping;
+	bool was_ready, is_stopping, is_upgraded;
 	int status;
 };
 
@@ -137,6 +139,11 @@ void monitor_led_end(struct monitor *m); /* forgets a change that authd leads */
 
 /* keyd has something new (or was started again): the same configuration with its certificates. */
 void monitor_renew_keys(struct monitor *m);
+
+/* monitor_upgrade.c */
+/* Becomes the program that is installed now. Returns if that does not work: all is as before. */
+int monitor_upgrade(struct monitor *m, struct err *err);
+int monitor_upgrade_check(struct monitor *m, struct err *err);
 
 /* monitor.c */
 void monitor_fail(struct monitor *m, const struct err *err); /* at the first start: ends */

@@ -28,6 +28,7 @@ void notify_close(void);
 void parked_open(void); /* LISTEN_FDS */
 void parked_add(int fd);
 int parked_take(const struct net_addr *addr);
+int parked_take_path(const char *path); /* of a unix socket */
 void parked_close(void);
 
 #endif

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define LISTEN_FIRST 3
@@ -64,13 +66,29 @@ int parked_take(const struct net_addr *addr)
 	return -1;
 }
 
+int parked_take_path(const char *path)
+{
+	for (size_t i = 0; i < parked_count; i++) {
+		struct sockaddr_un sun = {.sun_family = AF_UNSPEC};
+		socklen_t len = sizeof(sun);
+		int fd = parked[i];
+
+		if (getsockname(fd, (struct sockaddr *)&sun, &len) < 0 ||
+		    sun.sun_family != AF_UNIX || strcmp(sun.sun_path, path) != 0)
+			continue;
+		parked[i] = parked[--parked_count];
+		return fd;
+	}
+	return -1;
+}
+
 void parked_close(void)
 {
 	while (parked_count > 0) {
 		struct net_addr a;
 		int fd = parked[--parked_count];
 
-		if (address_of(fd, &a))
+		if (address_of(fd, &a) && a.family != AF_UNIX)
 			notify_forget(&a);
 		close(fd);
 	}

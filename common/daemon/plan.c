@@ -43,8 +43,10 @@ static int bind_one(const struct plan *before, const char *address, uint16_t por
 	size_t n;
 	int fd;
 
-	if (address[0] == '/')
-		return listen_unix(address, err);
+	if (address[0] == '/') {
+		fd = parked_take_path(address);
+		return fd >= 0 ? fd : listen_unix(address, err);
+	}
 	if (net_addr_parse(&a, span_of(address), port, err) < 0)
 		return -1;
 	fd = parked_take(&a);
@@ -99,7 +101,8 @@ static void each_socket(const struct port *p, void (*fn)(const struct net_addr *
 		socklen_t len = sizeof(ss);
 		struct net_addr a;
 
-		if (p->fds[i] >= 0 && getsockname(p->fds[i], (struct sockaddr *)&ss, &len) == 0 &&
+		if (p->address[0] != '/' && p->fds[i] >= 0 &&
+		    getsockname(p->fds[i], (struct sockaddr *)&ss, &len) == 0 &&
 		    net_addr_from_sockaddr(&a, (struct sockaddr *)&ss, len) == 0)
 			fn(&a, p->fds[i]);
 	}

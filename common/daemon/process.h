@@ -7,6 +7,7 @@
 #define EXIT_CONFIG 1
 #define EXIT_USAGE 2
 #define EXIT_STORE 74
+#define EXIT_AGAIN 75
 
 /* No core file with mail or keys in it, no new rights through execve, files for its group only,
  * many descriptors; it ends (SIGTERM) with who started it, if that was one of us. */

@@ -97,6 +97,34 @@ static void drain(struct frame *f, uint64_t ms)
 		role_finished(&f->role);
 }
 
+/* A new process has our listeners; ours sees its sessions off. */
+static void on_retired(void *arg)
+{
+	drain(arg, DRAIN_MS);
+}
+
+static void retire(struct frame *f, uint32_t seconds)
+{
+	if (f->role.ops->retire_seconds == 0 || !f->has_started) {
+		drain(f, DRAIN_MS);
+		return;
+	}
+	if (seconds > f->role.ops->retire_seconds)
+		seconds = f->role.ops->retire_seconds;
+	f->is_retiring = true;
+	log_info("retire", LOG_U64("connections", limits_total(f->role.limits)));
+	if (f->role.ops->serving)
+		f->role.ops->serving->close(f);
+	timer_set(&f->retired, (uint64_t)seconds * 1000);
+	frame_session_gone(f);
+}
+
+void frame_session_gone(struct frame *f)
+{
+	if (f->is_retiring && limits_total(f->role.limits) == 0)
+		loop_defer(f->role.loop, &f->last_gone);
+}
+
 static void on_stop(void *arg, int signo)
 {
 	struct frame *f = arg;
@@ -116,6 +144,16 @@ void role_take_config(struct role *r, struct config *cfg)
 void role_finished(struct role *r)
 {
 	loop_stop(r->loop);
+}
+
+void role_restart(struct role *r)
+{
+	struct frame *f = container_of(r, struct frame, role);
+
+	if (f->parent)
+		ipc_link_send(f->parent, LINK_UPGRADE, 0, span_make("", 0), NULL, 0);
+	f->exit_status = EXIT_AGAIN;
+	drain(f, DRAIN_MS);
 }
 
 void role_fail(struct role *r, const struct err *err)
@@ -222,7 +260,7 @@ static void on_parent(
 	if (msg->type == LINK_PING)
 		ipc_link_send(f->parent, LINK_PONG, msg->id, span_make("", 0), NULL, 0);
 	else if (msg->type == LINK_DRAIN)
-		drain(f, (uint64_t)dec_u32(&d) * 1000);
+		retire(f, dec_u32(&d));
 	else
 		log_warning("link-message", LOG_U64("type", msg->type));
 }
@@ -261,6 +299,8 @@ static void frame_end(struct frame *f)
 	offer_clear(f);
 	ipc_link_free(f->parent);
 	timer_clear(&f->drain_end);
+	timer_clear(&f->retired);
+	deferred_cancel(&f->last_gone);
 	if (f->role.ops->serving)
 		f->role.ops->serving->free(f);
 	limits_free(r->limits);
@@ -292,6 +332,8 @@ static void frame_init(struct frame *f, const struct role_ops *ops, const char *
 	notify_open(f->role.loop);
 	offer_init(f);
 	timer_init(&f->drain_end, f->role.loop, on_drain_end, f);
+	timer_init(&f->retired, f->role.loop, on_retired, f);
+	f->last_gone = (struct deferred){.fn = on_retired, .arg = f};
 	loop_on_signal(f->role.loop, SIGTERM, on_stop, f);
 	loop_on_signal(f->role.loop, SIGINT, on_stop, f);
 	loop_on_signal(f->role.loop, SIGHUP, on_hangup, f);

@@ -11,8 +11,8 @@
  * is in it takes effect at once, sessions go on. SIGHUP makes the first kind load its
  * configuration again; it keeps the old one if the new one does not load.
  *
- * Exit status: 0 stopped as asked, 1 wrong configuration (one line says file, line, found,
- * expected), 70 broken invariant, 71 no memory, 74 I/O error of the store.
+ * Exit status: 0 stopped as asked, 75 start me again (an upgrade), 1 wrong configuration (one line
+ * says file, line, found, expected), 70 broken invariant, 71 no memory, 74 I/O error of the store.
  */
 #ifndef MS_DAEMON_ROLE_H
 #define MS_DAEMON_ROLE_H
@@ -61,6 +61,9 @@ struct role_ops {
 	void (*on_reload)(struct role *r);
 	/* SIGHUP, instead of loading the configuration again. May be NULL. */
 	void (*on_hangup)(struct role *r);
+	/* At an upgrade sessions go on beside the new process until they end by themselves, for at
+	 * most so many seconds; then, or at once if it is 0, they are drained. */
+	unsigned retire_seconds;
 	/* Finish sessions, then call role_finished. The process ends 30 s later all the same. */
 	void (*on_drain)(struct role *r);
 	/* After the loop ended: close what start opened. May be NULL. */
@@ -94,6 +97,9 @@ struct role {
 int role_main(int argc, char **argv, const struct role_ops *ops);
 void role_connection_gone(struct role *r, struct role_listener *l, const struct net_addr *peer);
 void role_finished(struct role *r);
+/* Ends the process with EXIT_AGAIN, so that whoever started it starts what is installed now; tells
+ * that one to do the same with itself. */
+void role_restart(struct role *r);
 /* What on_reload brings from now on (takes the reference), for a role that reads configurations
  * itself. */
 void role_take_config(struct role *r, struct config *cfg);

@@ -49,7 +49,9 @@ struct frame {
 	struct list proxied; /* connections whose PROXY header is awaited */
 	size_t proxied_count;
 	struct ipc_server *ctl;
-	struct timer drain_end;
+	struct timer drain_end, retired;
+	struct deferred last_gone; /* of a retiring role's sessions */
+	bool is_retiring;
 	uint64_t started_ms;
 	int exit_status;
 	bool has_started, can_probe;
@@ -89,6 +91,7 @@ int ctl_open(struct frame *f, struct err *err);
 
 /* role.c */
 int frame_reload(struct frame *f, struct err *err); /* from conf_path */
+void frame_session_gone(struct frame *f);           /* a connection has ended */
 /* The configuration is now cfg (takes the reference): the first time, everything starts. */
 int frame_take_config(struct frame *f, struct config *cfg, struct err *err);
 

@@ -260,9 +260,11 @@ static void bound_free(struct frame *f)
 void role_connection_gone(struct role *r, struct role_listener *l, const struct net_addr *peer)
 {
 	struct bound *b = container_of(l, struct bound, pub);
+	struct frame *f = b->frame;
 
 	limits_leave(r->limits, peer);
 	bound_leave(b);
+	frame_session_gone(f);
 }
 
 /* --- status ----------------------------------------------------------------------------------- */

@@ -23,7 +23,7 @@ struct program {
 	char *name;
 	char *argv[ARGS_MAX + 1];
 	struct identity who;
-	bool has_identity, is_foreign;
+	bool has_identity, is_foreign, is_retired;
 	unsigned rank;
 	pid_t pid; /* 0: not running */
 	struct ipc_link *end;
@@ -46,6 +46,7 @@ struct supervisor {
 };
 
 static void start_next(struct supervisor *s);
+static void program_free(struct program *p);
 static void stop_next(struct supervisor *s);
 
 static struct program *program_of(struct list *it)
@@ -123,9 +124,10 @@ static void on_ping(void *arg)
 }
 
 /* --- starting --------------------------------------------------------------------------------- */
+static const struct ipc_link_ops link_ops = {.on_message = on_message, .on_gone = on_link_gone};
+
 static int spawn(struct program *p, struct err *err)
 {
-	static const struct ipc_link_ops ops = {.on_message = on_message, .on_gone = on_link_gone};
 	int ends[2];
 	pid_t pid;
 
@@ -141,7 +143,7 @@ static int spawn(struct program *p, struct err *err)
 	p->was_ready = false;
 	p->unanswered = 0;
 	p->started_ms = clock_mono_ms();
-	p->end = ipc_link_new(p->s->loop, ends[0], &ops, p);
+	p->end = ipc_link_new(p->s->loop, ends[0], &link_ops, p);
 	return 0;
 }
 
@@ -156,7 +158,7 @@ static void start(struct program *p)
 		return;
 	}
 	log_error("program-start", LOG_STR("program", p->name), LOG_ERR(&err));
-	if (!p->was_ever_ready) {
+	if (!p->was_ever_ready && !s->opt.is_patient) {
 		s->status = 1;
 		supervisor_stop(s);
 	} else {
@@ -179,7 +181,7 @@ static void start_next(struct supervisor *s)
 	LIST_EACH (it, &s->programs) {
 		struct program *p = program_of(it);
 
-		if (p->was_ever_ready)
+		if (p->was_ever_ready || p->is_retired)
 			continue;
 		if (p->pid == 0 && !timer_is_set(&p->again))
 			start(p);
@@ -211,9 +213,15 @@ static void program_ended(struct program *p, int status)
 		stop_next(s);
 		return;
 	}
+	if (p->is_retired) {
+		log_info("program-retired", LOG_STR("program", p->name),
+		    LOG_I64("status", exit_status_of(status)));
+		program_free(p);
+		return;
+	}
 	log_warning("program-ended", LOG_STR("program", p->name),
 	    LOG_I64("status", exit_status_of(status)));
-	if (!p->was_ever_ready) {
+	if (!p->was_ever_ready && !s->opt.is_patient) {
 		s->status = exit_status_of(status) ? exit_status_of(status) : 1;
 		supervisor_stop(s);
 		return;
@@ -326,24 +334,28 @@ struct program *supervisor_add(struct supervisor *s, const struct program_spec *
 
 void supervisor_start(struct supervisor *s)
 {
+	on_child(s, SIGCHLD); /* adopted ones that ended meanwhile */
 	on_ping(s);
 	start_next(s);
+}
+
+static void program_free(struct program *p)
+{
+	list_remove(&p->link);
+	ipc_link_free(p->end);
+	timer_clear(&p->again);
+	for (size_t i = 0; p->argv[i]; i++)
+		mem_free(p->argv[i]);
+	mem_free(p->name);
+	mem_free(p);
 }
 
 void supervisor_free(struct supervisor *s)
 {
 	if (!s)
 		return;
-	for (struct list *it; (it = list_take_first(&s->programs));) {
-		struct program *p = program_of(it);
-
-		ipc_link_free(p->end);
-		timer_clear(&p->again);
-		for (size_t i = 0; p->argv[i]; i++)
-			mem_free(p->argv[i]);
-		mem_free(p->name);
-		mem_free(p);
-	}
+	while (!list_is_empty(&s->programs))
+		program_free(program_of(s->programs.next));
 	deferred_cancel(&s->end);
 	timer_clear(&s->kill);
 	timer_clear(&s->ping);
@@ -375,4 +387,65 @@ void program_signal(struct program *p, int signo)
 {
 	if (p->pid > 0)
 		kill(p->pid, signo);
+}
+
+/* --- upgrades --------------------------------------------------------------------------------- */
+static struct program *find_program(struct supervisor *s, const char *name)
+{
+	LIST_EACH (it, &s->programs)
+		if (!program_of(it)->is_retired && strcmp(program_of(it)->name, name) == 0)
+			return program_of(it);
+	return NULL;
+}
+
+void supervisor_adopt(struct supervisor *s, const struct survivor *child)
+{
+	struct program *p = child->is_retired ? NULL : find_program(s, child->name);
+
+	if (!p) {
+		char *argv[] = {NULL};
+
+		p = supervisor_add(s, &(struct program_spec){.name = child->name, .argv = argv});
+		p->is_retired = true;
+	}
+	p->pid = child->pid;
+	p->was_ready = p->was_ever_ready = true;
+	p->started_ms = clock_mono_ms();
+	if (child->link_fd >= 0)
+		p->end = ipc_link_new(s->loop, child->link_fd, &link_ops, p);
+	else
+		p->is_foreign = true;
+	/* Nobody is told that they have begun to serve; and one may have ended already. */
+	s->has_said_ready = s->has_said_ready || !p->is_retired;
+}
+
+int supervisor_hand_on(struct supervisor *s, struct upgrade *u, struct err *err)
+{
+	LIST_EACH (it, &s->programs) {
+		struct program *p = program_of(it);
+
+		if (p->pid == 0)
+			continue;
+		if (!p->was_ready || (p->end && !ipc_link_is_idle(p->end)))
+			return err_set(err, ERR_BUSY, "%s is busy, try again", p->name);
+		upgrade_add_child(
+		    u, p->name, p->pid, p->end ? ipc_link_fd(p->end) : -1, p->is_retired);
+	}
+	return 0;
+}
+
+void supervisor_tell_retired(struct supervisor *s, uint16_t type, struct span body)
+{
+	LIST_EACH (it, &s->programs)
+		if (program_of(it)->is_retired)
+			(void)program_send(program_of(it), type, 0, body, NULL, 0);
+}
+
+size_t supervisor_retired(const struct supervisor *s)
+{
+	size_t n = 0;
+
+	LIST_EACH (it, &s->programs)
+		n += program_of(it)->is_retired;
+	return n;
 }

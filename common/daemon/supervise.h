@@ -3,12 +3,14 @@
  * gets one end of a link as its descriptor 3 (MS_LINK=3 says so) and sends LINK_READY over it when
  * it serves. One that ends is started again after 100 ms, doubling to 10 s while it keeps ending
  * within 60 s; one that ends before it was ever ready ends the whole (wrong configuration). One
- * that was ready and does not answer five pings in a row is killed. Loop thread.
+ * that was ready and does not answer five pings in a row is killed. A retired one, of an older
+ * generation, is not started again. Loop thread.
  */
 #ifndef MS_DAEMON_SUPERVISE_H
 #define MS_DAEMON_SUPERVISE_H
 
 #include "common/daemon/identity.h"
+#include "common/daemon/upgrade.h"
 #include "common/event/loop.h"
 #include "common/ipc/ipc.h"
 #include "common/ipc/msg.h"
@@ -35,6 +37,7 @@ struct supervisor_options {
 	void *arg;
 	uint64_t silence_ms; /* of five pings */
 	uint64_t stop_ms;    /* from SIGTERM to SIGKILL */
+	bool is_patient;     /* a first start that fails is tried again too */
 };
 
 struct program_spec {
@@ -51,6 +54,17 @@ struct program *supervisor_add(struct supervisor *s, const struct program_spec *
 void supervisor_start(struct supervisor *s);
 void supervisor_stop(struct supervisor *s);
 void supervisor_free(struct supervisor *s);
+
+/*
+ * After an upgrade, before supervisor_start: children that live on. As the program of this name,
+ * which then needs no start; or, retired, beside it, until they end by themselves.
+ */
+void supervisor_adopt(struct supervisor *s, const struct survivor *child);
+/* The other side: all that run go into u. ERR_BUSY while something is on its way over a link. */
+int supervisor_hand_on(struct supervisor *s, struct upgrade *u, struct err *err);
+/* Sends to all that are retired. */
+void supervisor_tell_retired(struct supervisor *s, uint16_t type, struct span body);
+size_t supervisor_retired(const struct supervisor *s);
 
 /* False if the process is not there or too much waits for it. */
 bool program_send(struct program *p, uint16_t type, uint32_t id, struct span body, const int *fds,

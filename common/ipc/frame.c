@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define READ_SIZE (16 * 1024)
@@ -69,6 +70,23 @@ int frame_address(const char *path, struct sockaddr_un *sun, struct err *err)
 		    path, n, sizeof(sun->sun_path) - 1);
 	memcpy(sun->sun_path, path, n);
 	return 0;
+}
+
+void frame_identify(const char *path, dev_t *dev, ino_t *ino)
+{
+	struct stat st = {0};
+
+	(void)lstat(path, &st);
+	*dev = st.st_dev;
+	*ino = st.st_ino;
+}
+
+void frame_unlink(const char *path, dev_t dev, ino_t ino)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == 0 && st.st_dev == dev && st.st_ino == ino)
+		(void)unlink(path);
 }
 
 void frame_io_init(struct frame_io *io, struct loop *loop, int fd,

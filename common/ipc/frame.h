@@ -18,6 +18,11 @@ int frame_take(struct span in, struct ipc_msg *msg);
 int frame_take_fds(struct span in, struct ipc_msg *msg, uint16_t fds_max, uint16_t *fds);
 int frame_address(const char *path, struct sockaddr_un *sun, struct err *err);
 
+/* Which file a socket's path is; and taking it away, unless another process has put its own there
+ * since. */
+void frame_identify(const char *path, dev_t *dev, ino_t *ino);
+void frame_unlink(const char *path, dev_t dev, ino_t ino);
+
 /* One buffered non-blocking unix connection. */
 struct frame_io {
 	int fd;

@@ -13,6 +13,8 @@
 struct hint_receiver {
 	int fd;
 	char *path;
+	dev_t dev; /* of the socket at path */
+	ino_t ino;
 	size_t size;
 	struct watch watch;
 	void (*on_hint)(void *arg, struct span hint);
@@ -59,6 +61,7 @@ struct hint_receiver *hint_receiver_new(struct loop *loop, const char *path, siz
 	r = mem_zalloc(sizeof(*r));
 	*r = (struct hint_receiver){.fd = fd, .size = size, .on_hint = on_hint, .arg = arg};
 	r->path = mem_strdup(path);
+	frame_identify(path, &r->dev, &r->ino);
 	watch_init(&r->watch, loop, fd, on_datagram, r);
 	watch_set(&r->watch, WATCH_READ);
 	return r;
@@ -70,7 +73,7 @@ void hint_receiver_free(struct hint_receiver *r)
 		return;
 	watch_clear(&r->watch);
 	close(r->fd);
-	(void)unlink(r->path);
+	frame_unlink(r->path, r->dev, r->ino);
 	mem_free(r->path);
 	mem_free(r);
 }

@@ -86,8 +86,9 @@ void ipc_link_free(struct ipc_link *l); /* closes at once; NULL is fine */
 /* Copies, descriptors too. False if more than 4 MiB waits: then the message is not sent. */
 bool ipc_link_send(struct ipc_link *l, uint16_t type, uint32_t id, struct span body, const int *fds,
     size_t fd_count);
-void ipc_link_flush(struct ipc_link *l); /* tries to send what waits now: before an exit */
 int ipc_link_fd(const struct ipc_link *l);
+/* Nothing waits to be sent, and no half of a message has come. */
+bool ipc_link_is_idle(struct ipc_link *l);
 
 /* --- synchronous client ----------------------------------------------------------------------- */
 int ipc_sync_connect(const char *path, int timeout_ms, struct err *err); /* descriptor or -1 */

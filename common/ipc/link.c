@@ -118,11 +118,6 @@ static void on_flush(void *arg)
 	write_out(arg);
 }
 
-void ipc_link_flush(struct ipc_link *l)
-{
-	write_out(l);
-}
-
 bool ipc_link_send(struct ipc_link *l, uint16_t type, uint32_t id, struct span body, const int *fds,
     size_t fd_count)
 {
@@ -287,4 +282,10 @@ void ipc_link_free(struct ipc_link *l)
 int ipc_link_fd(const struct ipc_link *l)
 {
 	return l->fd;
+}
+
+bool ipc_link_is_idle(struct ipc_link *l)
+{
+	write_out(l);
+	return l->out.n == 0 && l->in.n == 0 && l->came_count == 0;
 }

@@ -44,6 +44,7 @@ enum ipc_type {
 	LINK_COMMITTED = 49, /* up: ports that went away are closed */
 	LINK_ABORT = 50,     /* down */
 	LINK_DRAIN = 51,     /* down: u32 seconds, until which sessions must have ended */
+	LINK_UPGRADE = 52,   /* up, from authd: whoever started us, become what is installed now */
 };
 
 /* enum err_code and a text for people. */

@@ -29,6 +29,8 @@ struct ipc_server {
 	const struct ipc_server_ops *ops;
 	void *arg;
 	struct hash *peers; /* number -> peer_conn */
+	dev_t dev;          /* of the socket at path */
+	ino_t ino;
 	uint64_t next_number;
 };
 
@@ -173,6 +175,7 @@ struct ipc_server *ipc_server_new(struct loop *loop, const char *path, mode_t mo
 	s->ops = ops;
 	s->arg = arg;
 	s->peers = hash_new();
+	frame_identify(path, &s->dev, &s->ino);
 	timer_init(&s->pause, loop, on_pause_over, s);
 	watch_init(&s->watch, loop, fd, on_connection, s);
 	watch_set(&s->watch, WATCH_READ);
@@ -193,7 +196,7 @@ void ipc_server_free(struct ipc_server *s)
 	watch_clear(&s->watch);
 	timer_clear(&s->pause);
 	close(s->fd);
-	(void)unlink(s->path);
+	frame_unlink(s->path, s->dev, s->ino);
 	mem_free(s->path);
 	mem_free(s);
 }
