@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -65,6 +66,7 @@ static int compact_current(struct maint *m)
 
 int verb_compact(struct maint *m)
 {
+	char store[sizeof(m->text)], queue[sizeof(m->text)];
 	int rc;
 
 	if (is_running(m))
@@ -72,10 +74,12 @@ int verb_compact(struct maint *m)
 		    "mailstead is running: its databases can be compacted while it is stopped");
 	current = "store";
 	rc = maint_run_as(m, WHO_IMAP, "the mail store", compact_current);
+	if (rc < 0)
+		return rc;
+	memcpy(store, m->text, sizeof(store));
 	current = "queue";
-	if (rc == 0) {
-		m->code = ERR_NONE;
-		rc = maint_run_as(m, WHO_LOCAL, "the queue", compact_current);
-	}
-	return rc;
+	if (maint_run_as(m, WHO_LOCAL, "the queue", compact_current) < 0)
+		return -1;
+	memcpy(queue, m->text, sizeof(queue));
+	return maint_end(m, ERR_NONE, "%.180s; %.180s", store, queue);
 }

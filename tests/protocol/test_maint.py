@@ -241,7 +241,7 @@ def test_everything_comes_back(tmp_path):
         assert bodies(first, account) == before
         first.stop()
         text = first.ctl("compact")["text"]
-        assert "now" in text
+        assert text.startswith("store: ") and "; queue: " in text and text.count("now") == 2
         first.start()
         assert bodies(first, account) == before
         account.close()
