@@ -44,7 +44,7 @@ static const char usage_text[] =
     "  cert new ID [NAME...]              self-signed; cert csr ID [NAME...] for a CA\n"
     "  cert import|answer ID [--file FILE]... [--password-stdin] [--install]\n"
     "  cert install ID                    cert export-chain|staple ID\n"
-    "  queue list                         queue show|retry|delete ID\n"
+    "  queue list                         queue show|retry|hold|release|return|delete ID\n"
     "  trace FROM|TO|ID|CLIENT|last [COUNT]\n"
     "                                     what became of messages\n"
     "  record CLIENT-ADDRESS              log its next SMTP session line by line\n"

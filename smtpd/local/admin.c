@@ -5,6 +5,8 @@
 #include "common/event/clock.h"
 #include "common/log/log.h"
 
+#include <stdio.h>
+
 #define LIST_MAX 10000
 #define LIST_BYTES_MAX (8 * 1024 * 1024)
 
@@ -21,6 +23,7 @@ struct listing {
 
 static void add_row(struct listing *l, const struct queue_rcpt *r, const struct queue_entry *e)
 {
+	static const char *const states[] = {"waiting", "failed", "held", "sent"};
 	struct strbuf row;
 	char id[QUEUE_ID_TEXT];
 
@@ -30,12 +33,13 @@ static void add_row(struct listing *l, const struct queue_rcpt *r, const struct 
 	ipc_rec_text(&row, "sender", e->sender);
 	ipc_rec_text(&row, "recipient", r->address);
 	ipc_rec_text(&row, "class", r->class == QUEUE_LOCAL ? SPAN("local") : SPAN("remote"));
-	ipc_rec_text(&row, "state", r->state == QUEUE_FAILED ? SPAN("failed") : SPAN("waiting"));
+	ipc_rec_text(&row, "state", span_of(states[r->state]));
 	ipc_rec_number(&row, "tries", IPC_NUMBER, r->tries);
 	ipc_rec_number(&row, "next", IPC_TIME, (uint64_t)r->next);
 	ipc_rec_number(&row, "arrival", IPC_TIME, (uint64_t)e->arrival);
 	ipc_rec_number(&row, "size", IPC_BYTES, e->blob.size);
 	ipc_rec_text(&row, "reply", r->last_reply);
+	ipc_rec_text(&row, "host", r->host);
 	enc_bytes(&l->rows, strbuf_span(&row));
 	strbuf_clear(&row);
 }
@@ -102,13 +106,25 @@ static void list(struct local *l, uint64_t qid, const struct admin_request *rq)
 }
 
 /* --- retry and delete ------------------------------------------------------------------------- */
+static const struct queue_verb {
+	const char *name, *done;
+	enum queue_state to;
+	bool is_delete, is_release;
+} verbs[] = {
+    {"retry", "is due now", QUEUE_WAITING, false, false},
+    {"hold", "is held", QUEUE_HELD, false, false},
+    {"release", "is released", QUEUE_WAITING, false, true},
+    {"return", "goes back to its sender", QUEUE_FAILED, false, false},
+    {"delete", "deleted", QUEUE_WAITING, true, false},
+};
+
 struct change {
 	struct db_op op;
 	struct work unlink;
 	struct local *local;
 	struct admin_request rq;
 	uint64_t qid;
-	bool is_delete;
+	const struct queue_verb *verb;
 	uint32_t *numbers;
 	size_t count, cap;
 	struct blob file;
@@ -128,15 +144,30 @@ static bool collect_number(void *arg, const struct queue_rcpt *r)
 	return true;
 }
 
-static int retry_one(struct change *c, struct db_txn *txn, uint32_t n, struct err *err)
+static int change_one(struct change *c, struct db_txn *txn, uint32_t n, struct err *err)
 {
 	struct queue_rcpt r;
+	char reply[QUEUE_REPLY_MAX] = "", host[QUEUE_REPLY_MAX] = "";
 
 	if (queue_rcpt_get(txn, c->qid, n, &r, err) < 0)
 		return -1;
-	r.state = QUEUE_WAITING;
-	r.next = clock_now();
-	r.last_reply = r.host = span_make("", 0);
+	/* Held is what waits, released what is held: the others stay as they are. */
+	if ((c->verb->to == QUEUE_HELD && r.state != QUEUE_WAITING) ||
+	    (c->verb->is_release && r.state != QUEUE_HELD))
+		return 0;
+	snprintf(reply, sizeof(reply), "%.*s", SPAN_FMT(r.last_reply));
+	snprintf(host, sizeof(host), "%.*s", SPAN_FMT(r.host));
+	r.last_reply = span_of(reply);
+	r.host = span_of(host);
+	r.state = c->verb->to;
+	if (r.state == QUEUE_WAITING)
+		r.next = clock_now();
+	if (r.state != QUEUE_HELD)
+		r.host = span_make("", 0);
+	if (r.state == QUEUE_FAILED)
+		r.last_reply = SPAN("554 5.7.0 returned by the administrator");
+	else if (r.state == QUEUE_WAITING)
+		r.last_reply = span_make("", 0);
 	return queue_rcpt_update(txn, &r, err);
 }
 
@@ -171,12 +202,12 @@ static int change_run(struct db_op *op, struct db_txn *txn, struct err *err)
 		return -1;
 	if (c->count == 0)
 		return err_set(err, ERR_NOT_FOUND, "no such message in the queue");
-	if (c->is_delete && trace_removed(c, txn, err) < 0)
+	if (c->verb->is_delete && trace_removed(c, txn, err) < 0)
 		return -1;
 	for (size_t i = 0; i < c->count; i++) {
-		int result = c->is_delete
+		int result = c->verb->is_delete
 				 ? queue_rcpt_remove(txn, c->qid, c->numbers[i], &c->file, err)
-				 : retry_one(c, txn, c->numbers[i], err);
+				 : change_one(c, txn, c->numbers[i], err);
 
 		if (result < 0)
 			return -1;
@@ -213,11 +244,11 @@ static void change_done(struct db_op *op)
 	if (op->err.code != ERR_NONE)
 		admin_end(&c->rq, op->err.code, "%s", op->err.text);
 	else
-		admin_end(
-		    &c->rq, ERR_NONE, "message %s %s", id, c->is_delete ? "deleted" : "is due now");
-	if (op->err.code == ERR_NONE && !c->is_delete)
+		admin_end(&c->rq, ERR_NONE, "message %s %s", id, c->verb->done);
+	/* smtpd-send sees it in the queue by itself. */
+	if (op->err.code == ERR_NONE && !c->verb->is_delete)
 		scan_start(c->local);
-	if (op->err.code == ERR_NONE && c->is_delete && c->file.is_file) {
+	if (op->err.code == ERR_NONE && c->verb->is_delete && c->file.is_file) {
 		c->unlink.run = change_unlink;
 		c->unlink.done = change_unlinked;
 		workers_submit(queue_workers(c->local->queue), &c->unlink);
@@ -226,14 +257,15 @@ static void change_done(struct db_op *op)
 	change_free(c);
 }
 
-static void change(struct local *l, uint64_t qid, bool is_delete, const struct admin_request *rq)
+static void change(
+    struct local *l, uint64_t qid, const struct queue_verb *verb, const struct admin_request *rq)
 {
 	struct change *c = mem_zalloc(sizeof(*c));
 
 	c->local = l;
 	c->rq = *rq;
 	c->qid = qid;
-	c->is_delete = is_delete;
+	c->verb = verb;
 	c->op.run = change_run;
 	c->op.done = change_done;
 	queue_write(l->queue, &c->op);
@@ -245,20 +277,30 @@ void local_admin(struct role *r, const struct ipc_admin *cmd, const struct admin
 	struct span verb = cmd->count > 1 ? cmd->words[1] : span_make("", 0);
 	uint64_t qid = 0;
 
-	if (span_eq(cmd->words[0], SPAN("trace")))
+	if (span_eq(cmd->words[0], SPAN("trace"))) {
 		trace_admin(l, cmd, rq);
-	else if (!span_eq(cmd->words[0], SPAN("queue")))
+		return;
+	}
+	if (!span_eq(cmd->words[0], SPAN("queue"))) {
 		admin_end(rq, ERR_UNSUPPORTED, "smtpd-local has no such verb");
-	else if (cmd->count == 2 && span_eq(verb, SPAN("list")))
+		return;
+	}
+	if (cmd->count == 2 && span_eq(verb, SPAN("list"))) {
 		list(l, 0, rq);
-	else if (cmd->count != 3 || !queue_id_parse(cmd->words[2], &qid) || qid == 0)
-		admin_end(rq, ERR_INVALID, "usage: queue list, queue show|retry|delete ID");
-	else if (span_eq(verb, SPAN("show")))
-		list(l, qid, rq);
-	else if (span_eq(verb, SPAN("retry")))
-		change(l, qid, false, rq);
-	else if (span_eq(verb, SPAN("delete")))
-		change(l, qid, true, rq);
-	else
-		admin_end(rq, ERR_INVALID, "usage: queue list, queue show|retry|delete ID");
+		return;
+	}
+	if (cmd->count == 3 && queue_id_parse(cmd->words[2], &qid) && qid != 0) {
+		if (span_eq(verb, SPAN("show"))) {
+			list(l, qid, rq);
+			return;
+		}
+		for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+			if (!span_eq(verb, span_of(verbs[i].name)))
+				continue;
+			change(l, qid, &verbs[i], rq);
+			return;
+		}
+	}
+	admin_end(
+	    rq, ERR_INVALID, "usage: queue list, queue show|retry|hold|release|return|delete ID");
 }

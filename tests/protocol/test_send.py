@@ -406,3 +406,34 @@ def test_a_dead_domain_delays_nobody(world):
     for qid in {r["id"] for r in rows}:
         world.box.ctl("queue", "delete", qid)
     assert not world.queue(dead)
+
+
+def test_hold_release_return_retry_delete(world):
+    domain, (sink,) = world.domain({"replies": {"RCPT": "451 4.7.1 later"}})
+    world.submit(f"bob@{domain}")
+    row = world.wait(lambda: [r for r in world.queue(domain) if r["reply"]])[0]
+    assert row["host"].startswith("mx1." + domain)
+    # An attempt that is under way may still end behind the hold.
+    world.box.ctl("queue", "hold", row["id"])
+    world.wait(lambda: world.queue(domain)[0]["state"] == "held")
+    sink.replies.clear()
+    tried = world.queue(domain)[0]["tries"]
+    world.box.ctl("queue", "hold", row["id"])
+    assert world.queue(domain)[0]["tries"] == tried and not sink.messages
+    world.box.ctl("queue", "release", row["id"])
+    world.wait(lambda: sink.messages)
+    world.wait(lambda: not world.queue(domain))
+    dead, _ = world.domain(None)
+    world.submit(f"bob@{dead}")
+    row = world.wait(lambda: [r for r in world.queue(dead) if r["reply"]])[0]
+    world.box.ctl("queue", "hold", row["id"])
+    world.box.ctl("queue", "return", row["id"])
+    message, fields = world.bounce()
+    assert fields[0]["Status"] == "5.7.0" and "returned by the administrator" in \
+        message.as_string()
+    world.submit(f"bob@{dead}")
+    row = world.wait(lambda: world.queue(dead))[0]
+    world.box.ctl("queue", "delete", row["id"])
+    assert not world.queue(dead) and not world.inbox()
+    for verb in ("hold", "release", "return", "retry", "delete", "show"):
+        assert world.box.run_ctl("queue", verb, row["id"]).returncode == 1
