@@ -136,8 +136,9 @@ enum db_need {
  * batch it runs alone), each time from the start, and must only write to txn and to its own
  * results. Each run is under a child transaction: on -1 the child is aborted and nothing of it
  * remains, the other operations of the batch are not touched. done comes on the loop after the
- * parent's commit returned 0 (err.code 0: durable), or with the error. If a commit fails with
- * EIO on a sync, every operation gets ERR_IO and the process must exit: db_writer_failed.
+ * parent's commit returned 0 (err.code 0: durable, whatever run left in err), or with the error. If
+ * a commit fails with EIO on a sync, every operation gets ERR_IO and the process must exit:
+ * db_writer_failed.
  */
 struct db_op {
 	struct post post;

@@ -73,6 +73,16 @@ static bool is_refused(struct db_op *op, enum db_need refused)
 	return true;
 }
 
+/* True if it went well. What run came across on its way is no failure then: done must not take what
+ * is committed for undone. */
+static bool op_succeeds(struct db_op *op, struct db_txn *txn)
+{
+	if (op->run(op, txn, &op->err) < 0)
+		return false;
+	op->err = (struct err){0};
+	return true;
+}
+
 /* One attempt of one operation in a transaction of its own, without a child: aborting it is enough.
  * *rc is LMDB's code. */
 static int writer_try_single(struct db_writer *w, struct db_op *op, int *rc)
@@ -85,7 +95,7 @@ static int writer_try_single(struct db_writer *w, struct db_op *op, int *rc)
 		return -1;
 	if (db_write_begin(w->env, &txn, &op->err) < 0)
 		return -1;
-	if (op->run(op, txn, &op->err) == 0)
+	if (op_succeeds(op, txn))
 		return db_commit_rc(txn, rc, &op->err);
 	*rc = txn->rc;
 	db_abort(txn);
@@ -121,7 +131,7 @@ static int writer_run_child(struct db_op *op, struct db_txn *parent, enum db_nee
 		*rc = parent->rc;
 		return -1;
 	}
-	if ((op->run(op, child, &op->err) == 0 || !RULE_ABORT_FAILED) && child->rc == 0) {
+	if ((op_succeeds(op, child) || !RULE_ABORT_FAILED) && child->rc == 0) {
 		if (db_commit_rc(child, rc, &op->err) == 0)
 			return 0;
 		*rc = *rc ? *rc : parent->rc;

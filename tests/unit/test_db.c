@@ -115,6 +115,7 @@ struct test_op {
 	unsigned number, runs;
 	size_t bytes; /* value to write; 0: a short one */
 	bool fails;   /* after it has written */
+	bool murmurs; /* says an error, and succeeds */
 	bool is_done;
 	struct bench *bench;
 };
@@ -150,6 +151,8 @@ static int op_run(struct db_op *op, struct db_txn *txn, struct err *e)
 	}
 	if (rc == 0 && t->fails)
 		return err_set(e, ERR_QUOTA, "on purpose");
+	if (t->murmurs)
+		err_set(e, ERR_NOT_FOUND, "what nobody needs");
 	return rc;
 }
 
@@ -222,6 +225,27 @@ START_TEST(writer_groups)
 	}
 	bench_end(&b);
 	mem_free(ops);
+}
+END_TEST
+
+/* Alone, and in a batch where nothing else succeeds. */
+START_TEST(writer_forgets_what_did_not_matter)
+{
+	for (unsigned count = 1; count <= 2; count++) {
+		struct bench b = bench_new(1 << 20, 1 << 20);
+		struct test_op ops[2];
+
+		for (unsigned i = 0; i < count; i++) {
+			op_init(&ops[i], &b, 10 * count + i);
+			ops[i].murmurs = i == 0;
+			ops[i].fails = i == 1;
+			db_write(b.writer, &ops[i].op);
+		}
+		loop_run(b.loop);
+		ck_assert_int_eq(ops[0].op.err.code, ERR_NONE);
+		ck_assert(has_row(b.env, 10 * count));
+		bench_end(&b);
+	}
 }
 END_TEST
 
@@ -496,6 +520,7 @@ int main(void)
 	tcase_add_test(tc, cursors);
 	tcase_add_test(tc, keys);
 	tcase_add_test(tc, writer_groups);
+	tcase_add_test(tc, writer_forgets_what_did_not_matter);
 	tcase_add_test(tc, writer_free_finishes);
 	tcase_add_test(tc, writer_lazy);
 	tcase_add_test(tc, writer_large_operation);
