@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs what building, trying and testing need, on Debian 12 and 13: only what is missing.
 #
-#   packaging/deps.sh [--list] [--build-only | --deb]
+#   packaging/deps.sh [--list] [--build-only | --deb | --bench]
 #
-# --build-only: enough for `make` and `make quickstart`; --deb: enough for `make deb`; else for
-# everything else too. --list prints the names only.
+# --build-only: enough for `make` and `make quickstart`; --deb: enough for `make deb`; --bench: what
+# `make bench-smtp` compares with; else for everything else too. --list prints the names only.
 #
 # Elsewhere it names the packages and goes on: the compiler then tells what is not there.
 set -euo pipefail
@@ -23,6 +23,8 @@ checks=(
 	# the peer that answers and times are compared with; run as one's own, not as the service
 	dovecot-imapd
 )
+# the peers of `make bench-smtp`
+bench=(postfix dovecot-lmtpd dovecot-imapd strace)
 packages=(
 	dpkg-dev debhelper dh-apparmor fakeroot lintian mmdebstrap systemd
 )
@@ -32,10 +34,11 @@ is_list=no
 for option in "$@"; do
 	case $option in
 	--build-only) wanted=("${build[@]}") ;;
+	--bench) wanted=("${bench[@]}") ;;
 	--deb) wanted=("${build[@]}" "${packages[@]}") ;;
 	--list) is_list=yes ;;
 	*)
-		echo "usage: packaging/deps.sh [--list] [--build-only | --deb]" >&2
+		echo "usage: packaging/deps.sh [--list] [--build-only | --deb | --bench]" >&2
 		exit 2
 		;;
 	esac

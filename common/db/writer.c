@@ -442,6 +442,8 @@ void db_writer_free(struct db_writer *w)
 
 static void writer_submit(struct db_writer *w, struct db_op *op, bool is_lazy)
 {
+	bool is_asleep;
+
 	op->link = (struct list){0};
 	pthread_mutex_lock(&w->lock);
 	w->waiting++;
@@ -449,9 +451,10 @@ static void writer_submit(struct db_writer *w, struct db_op *op, bool is_lazy)
 		w->lazy_due = clock_mono_ms() + WRITER_LAZY_MS;
 	list_append(is_lazy ? &w->lazy : &w->queue, &op->link);
 	/* A sleeping thread must learn of the new deadline too. */
-	if (!w->is_running)
-		pthread_cond_signal(&w->wake);
+	is_asleep = !w->is_running;
 	pthread_mutex_unlock(&w->lock);
+	if (is_asleep)
+		pthread_cond_signal(&w->wake);
 }
 
 void db_write(struct db_writer *w, struct db_op *op)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define SIGNALS_MAX 8
+#define COARSE_MS 5 /* what the kernel's coarse clock may be behind */
 
 struct signal_watch {
 	struct loop *loop;
@@ -66,7 +67,8 @@ struct loop *loop_new(void)
 	signal(SIGPIPE, SIG_IGN);
 	if (!cfg)
 		fatal("no memory for the event loop");
-	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER);
+	/* Without precise timers, which cost a system call a turn: timer_set makes up for it. */
+	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
 	loop->base = event_base_new_with_config(cfg);
 	event_config_free(cfg);
 	if (!loop->base)
@@ -172,7 +174,12 @@ void timer_init(struct timer *t, struct loop *loop, void (*fn)(void *arg), void 
 
 void timer_set(struct timer *t, uint64_t ms)
 {
-	struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (long)(ms % 1000) * 1000};
+	struct timeval tv;
+
+	/* A timer may be late, never early. */
+	if (ms > 0)
+		ms += COARSE_MS;
+	tv = (struct timeval){.tv_sec = (time_t)(ms / 1000), .tv_usec = (long)(ms % 1000) * 1000};
 
 	if (!t->ev)
 		t->ev = event_new(t->loop->base, -1, 0, on_timer, t);

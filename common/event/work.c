@@ -93,8 +93,14 @@ void workers_submit(struct workers *ws, struct work *w)
 	pthread_mutex_lock(&ws->lock);
 	list_append(&ws->queue, &w->post.link);
 	ws->waiting++;
-	pthread_cond_signal(&ws->more);
 	pthread_mutex_unlock(&ws->lock);
+	/* Behind the lock: who wakes would only wait for it. */
+	pthread_cond_signal(&ws->more);
+}
+
+struct loop *workers_loop(const struct workers *ws)
+{
+	return ws->loop;
 }
 
 size_t workers_waiting(const struct workers *ws)

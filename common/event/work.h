@@ -22,6 +22,7 @@ struct workers *workers_new(struct loop *loop, unsigned threads, const char *nam
  * caller (the loop's thread). */
 void workers_free(struct workers *ws);
 void workers_submit(struct workers *ws, struct work *w); /* loop thread; first in, first out */
-size_t workers_waiting(const struct workers *ws);        /* submitted, not yet running */
+struct loop *workers_loop(const struct workers *ws);
+size_t workers_waiting(const struct workers *ws); /* submitted, not yet running */
 
 #endif

@@ -269,7 +269,7 @@ void conn_consume(struct conn *c, size_t n)
 void conn_pause(struct conn *c)
 {
 	c->is_paused = true;
-	update_watch(c);
+	c->was_woken = false;
 }
 
 void conn_resume(struct conn *c)
@@ -284,6 +284,13 @@ void conn_resume(struct conn *c)
 bool conn_is_paused(const struct conn *c)
 {
 	return c->is_paused;
+}
+
+void conn_cork(struct conn *c, bool is_corked)
+{
+	if (c->is_corked && !is_corked)
+		conn_schedule(c);
+	c->is_corked = is_corked;
 }
 
 void conn_set_input_max(struct conn *c, size_t n)
@@ -486,6 +493,7 @@ static void on_ready(void *arg, unsigned ready)
 {
 	struct conn *c = arg;
 
+	c->was_woken = c->is_paused && (ready & WATCH_READ);
 	run_turn(c, (ready & WATCH_READ) || ((ready & WATCH_WRITE) && c->read_wants_write));
 }
 
@@ -499,6 +507,10 @@ static void update_watch(struct conn *c)
 		wanted |= WATCH_READ;
 	if (may_read(c) && c->in_end - c->in_start < c->limits.input_max)
 		wanted |= WATCH_READ;
+	/* A pause is short, and most peers wait for our answer in it: the kernel is only told when
+	 * one does not. */
+	if (c->is_paused && !c->was_woken && !c->is_eof && c->close_state == OPEN)
+		wanted |= c->watch.wanted & WATCH_READ;
 	if (((conn_sendable(c) > 0 || conn_packed_bytes(c) > 0) && !c->write_wants_read) ||
 	    c->read_wants_write)
 		wanted |= WATCH_WRITE;

@@ -61,6 +61,9 @@ void conn_set_input_max(struct conn *c, size_t n);
 /* Copies; sent at the end of the loop's turn, so that many small writes are one packet. */
 void conn_write(struct conn *c, struct span data);
 void conn_writef(struct conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* While corked, output waits for more of it (up to the high-water mark): for answers to commands
+ * that came in one piece. Closing sends all the same. */
+void conn_cork(struct conn *c, bool is_corked);
 size_t conn_output_waiting(const struct conn *c);
 bool conn_is_congested(const struct conn *c);
 

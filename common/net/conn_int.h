@@ -36,6 +36,8 @@ struct conn {
 	enum close_state close_state;
 	bool is_paused, is_eof, is_congested, is_freed, has_new_input;
 	bool read_wants_write, write_wants_read, is_broken, has_reported;
+	bool is_corked;
+	bool was_woken;    /* there is something to read although we are paused */
 	bool read_was_cut; /* more may be there although the socket says nothing */
 	unsigned busy;     /* callbacks below us on the stack */
 	struct err broken; /* why */

@@ -154,6 +154,8 @@ size_t conn_sendable(const struct conn *c)
 		return 0;
 	if (c->tls_state == TLS_S_PENDING || c->clear_bytes > 0)
 		return c->clear_bytes;
+	if (c->is_corked && c->close_state == OPEN && !c->is_congested)
+		return 0;
 	return c->out_bytes;
 }
 

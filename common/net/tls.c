@@ -36,8 +36,12 @@ SSL_CTX *tls_ssl_context(const SSL_METHOD *method, struct err *err)
 	    ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 				  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	/* Tickets resume sessions; a cache of them would be memory that strangers fill. */
+	/* A record's head and body in one read; the buffer goes when it is empty. */
+	SSL_CTX_set_read_ahead(ctx, 1);
+	/* Tickets resume sessions (mail clients use one at a time); a cache of them would be memory
+	 * that strangers fill. */
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	(void)SSL_CTX_set_num_tickets(ctx, 1);
 	return ctx;
 }
 

@@ -47,6 +47,7 @@ int blob_write(struct blob_writer *w, struct span data, struct err *err);
  */
 int blob_finish(struct blob_writer *w, struct blob *blob, struct err *err);
 void blob_keep(struct blob_writer *w);
+bool blob_writer_is_empty(const struct blob_writer *w); /* nothing was written to it yet */
 /* Freeing it now would unlink a file. */
 bool blob_writer_has_file(const struct blob_writer *w);
 void blob_writer_free(struct blob_writer *w);

@@ -164,6 +164,11 @@ void blob_keep(struct blob_writer *w)
 	w->is_kept = true;
 }
 
+bool blob_writer_is_empty(const struct blob_writer *w)
+{
+	return w->size == 0;
+}
+
 bool blob_writer_has_file(const struct blob_writer *w)
 {
 	return w->is_file && !w->is_kept;

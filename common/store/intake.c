@@ -9,8 +9,9 @@
 #include "common/mail/envelope.h"
 #include "common/store/cache.h"
 
-#define INTAKE_START (64 * 1024)       /* a worker starts once this much waits, or at the end */
-#define INTAKE_FULL (256 * 1024)       /* waiting */
+#define INTAKE_START (64 * 1024) /* a worker starts once this much waits, or at the end */
+#define INTAKE_FULL (256 * 1024) /* waiting */
+#define INTAKE_SMALL (16 * 1024) /* compressed on the loop in less time than a thread wakes up */
 #define INTAKE_CACHE_MAX (1024 * 1024) /* a larger cache row is not kept */
 #define INTAKE_BUFFER_MAX                                                                          \
 	(1024 * 1024) /* feeding beyond this, although full, is the caller's bug */
@@ -24,6 +25,8 @@ struct intake {
 	void (*on_done)(void *arg, const struct intake_result *res, const struct err *err);
 	void *ready_arg, *done_arg;
 	bool is_finishing, is_full, is_freed, is_kept, is_running, is_overrun;
+	struct deferred at_once; /* a small one was taken in on the loop: on_done follows */
+	size_t inline_max;
 	/* the worker's while is_running, else the loop's */
 	struct strbuf taken;
 	bool is_last;
@@ -43,6 +46,7 @@ struct intake *intake_new(const struct intake_options *opt, void (*on_ready)(voi
 	in->on_ready = on_ready;
 	in->ready_arg = arg;
 	in->want_mime = opt->want_mime;
+	in->inline_max = opt->inline_max;
 	in->writer = blob_writer_new(opt->dir, opt->inline_max);
 	if (in->want_mime)
 		in->parser = mime_parser_new();
@@ -114,6 +118,7 @@ static void intake_run_free(struct work *work)
 /* --- on the loop ------------------------------------------------------------------------------ */
 static void intake_destroy(struct intake *in)
 {
+	deferred_cancel(&in->at_once);
 	blob_writer_free(in->writer);
 	mime_parser_free(in->parser);
 	strbuf_clear(&in->waiting);
@@ -144,13 +149,18 @@ static void intake_discard(struct intake *in)
 
 static void intake_done(struct work *work);
 
-static void intake_submit(struct intake *in)
+static void intake_take(struct intake *in)
 {
 	struct strbuf swap = in->taken;
 
 	in->taken = in->waiting;
 	in->waiting = swap;
 	in->is_last = in->is_finishing;
+}
+
+static void intake_submit(struct intake *in)
+{
+	intake_take(in);
 	in->is_running = true;
 	in->work.run = intake_run;
 	in->work.done = intake_done;
@@ -203,14 +213,59 @@ bool intake_is_full(const struct intake *in)
 	return in->is_full;
 }
 
+static void intake_done_at_once(void *arg)
+{
+	struct intake *in = arg;
+
+	in->on_done(in->done_arg, &in->result, &in->err);
+}
+
+/* Small enough for the loop, and nothing of it can become a file. */
+static bool intake_is_small(const struct intake *in)
+{
+	return !in->want_mime && in->waiting.n <= INTAKE_SMALL &&
+	       in->waiting.n + 1024 <= in->inline_max && blob_writer_is_empty(in->writer);
+}
+
 void intake_finish(struct intake *in,
     void (*on_done)(void *arg, const struct intake_result *res, const struct err *err))
 {
 	in->on_done = on_done;
 	in->done_arg = in->ready_arg;
 	in->is_finishing = true;
-	if (!in->is_running)
-		intake_submit(in);
+	if (in->is_running)
+		return;
+	if (intake_is_small(in)) {
+		intake_take(in);
+		intake_run(&in->work);
+		in->at_once = (struct deferred){.fn = intake_done_at_once, .arg = in};
+		loop_defer(workers_loop(in->workers), &in->at_once);
+		return;
+	}
+	intake_submit(in);
+}
+
+struct intake *intake_whole(
+    const struct intake_options *opt, const struct span *parts, size_t n, struct err *err)
+{
+	struct intake *in = intake_new(opt, NULL, NULL);
+
+	for (size_t i = 0; i < n; i++)
+		strbuf_add(&in->taken, parts[i]);
+	in->is_finishing = in->is_last = true;
+	if (in->taken.failed)
+		err_set(&in->err, ERR_LIMIT, "too much to be taken in at once");
+	intake_run(&in->work);
+	if (in->err.code == ERR_NONE)
+		return in;
+	*err = in->err;
+	intake_destroy(in);
+	return NULL;
+}
+
+const struct intake_result *intake_result(const struct intake *in)
+{
+	return &in->result;
 }
 
 void intake_keep(struct intake *in)

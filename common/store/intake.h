@@ -38,6 +38,14 @@ bool intake_is_full(const struct intake *in);
  */
 void intake_finish(struct intake *in,
     void (*on_done)(void *arg, const struct intake_result *res, const struct err *err));
+/*
+ * A whole message that is in memory, in parts, on a worker's thread: for small ones, which are not
+ * worth several ways between threads. NULL with err, or one that has its result; to be freed on the
+ * loop like any.
+ */
+struct intake *intake_whole(
+    const struct intake_options *opt, const struct span *parts, size_t n, struct err *err);
+const struct intake_result *intake_result(const struct intake *in);
 /* A row now refers to the file: keep it. Call after the row's commit. */
 void intake_keep(struct intake *in);
 /* Any time; without intake_keep a file is removed. Waits for nothing: cleans up when its worker

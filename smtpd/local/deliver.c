@@ -64,7 +64,10 @@ static void load_run(struct db_job *job, struct db_txn *txn)
 		return;
 	}
 	/* Opened inside the transaction: an inline body is copied here. */
-	blob_open(queue_blobs(d->local->queue), &e->blob, &d->reader, &job->err);
+	if (d->count > 0 &&
+	    blob_open(queue_blobs(d->local->queue), &e->blob, &d->reader, &job->err) == 0 &&
+	    e->blob.size <= MESSAGE_WHOLE_MAX)
+		message_take_whole(d, &job->err);
 	e->blob.data = span_make("", 0);
 }
 
@@ -243,7 +246,8 @@ static void put_done(struct db_op *op)
 
 void delivery_write(struct delivery *d)
 {
-	size_t cost = d->message->blob.is_file ? 0 : d->message->blob.stored + 16 * 1024;
+	size_t cost =
+	    !d->message || d->message->blob.is_file ? 0 : d->message->blob.stored + 16 * 1024;
 
 	d->writes = 1; /* until all are submitted */
 	for (size_t i = 0; i < d->count; i++) {

@@ -17,10 +17,10 @@
 #include "smtpd/queue/queue.h"
 #include "smtpd/queue/trace.h"
 
-#define DELIVERIES_MAX 64 /* under way at once */
-#define SCAN_MAX 2048     /* due recipients looked at in one scan */
-#define SETTLE_MAX 512    /* results written in one operation */
-#define SETTLE_MS 1000    /* a result waits at most so long for company */
+#define DELIVERIES_MAX 128 /* under way at once */
+#define SCAN_MAX 2048      /* due recipients looked at in one scan */
+#define SETTLE_MAX 512     /* results written in one operation */
+#define SETTLE_MS 1000     /* a result waits at most so long for company */
 #define DELIVERY_ARENA_MAX (16 * 1024 * 1024)
 
 struct delivery;
@@ -96,7 +96,8 @@ struct outcome {
 
 /* scan.c */
 void scan_start(struct local *l); /* looks for work now, or again after the running look */
-void scan_more(struct local *l);  /* a delivery has ended: begin the next */
+void scan_hint(struct local *l, uint64_t qid);
+void scan_more(struct local *l); /* a delivery has ended: begin the next */
 void scan_init(struct local *l);
 void scan_stop(struct local *l);
 
@@ -105,6 +106,9 @@ void delivery_start(struct local *l, uint64_t qid);
 void delivery_failed(struct delivery *d, const struct err *err); /* all its recipients wait */
 void delivery_end(struct delivery *d);
 
+/* message.c: a small message, all of it on the reader's thread. */
+#define MESSAGE_WHOLE_MAX (64 * 1024)
+void message_take_whole(struct delivery *d, struct err *err);
 /* message.c: the body, with Return-Path, through the intake; then delivery_write. */
 void message_build(struct delivery *d);
 /* deliver.c: into the store. */

@@ -71,24 +71,59 @@ static bool is_all_failed(const struct delivery *d)
 	return true;
 }
 
-void message_build(struct delivery *d)
+static struct intake_options options_of(const struct local *l)
 {
-	struct local *l = d->local;
-	struct intake_options opt = {
+	return (struct intake_options){
 	    .workers = store_workers(l->store),
 	    .dir = store_blobs(l->store),
 	    .inline_max = store_inline_max(l->store),
 	    .want_mime = true,
 	};
+}
+
+static void write_head(const struct delivery *d, struct strbuf *head)
+{
+	strbuf_init(head, 1024);
+	strbuf_addf(head, "Return-Path: <%.*s>\r\n", SPAN_FMT(d->entry.sender));
+}
+
+void message_take_whole(struct delivery *d, struct err *err)
+{
+	struct intake_options opt = options_of(d->local);
+	struct span parts[2];
 	struct strbuf head;
 
-	if (is_all_failed(d)) {
-		delivery_write(d); /* nothing to write: settles */
+	while (!d->is_read) {
+		char *room = strbuf_room(&d->slice, 16 * 1024);
+		size_t n = 0;
+
+		if (!room || blob_read(d->reader, room, 16 * 1024, &n, err) < 0)
+			return;
+		strbuf_added(&d->slice, n);
+		d->is_read = n == 0;
+	}
+	write_head(d, &head);
+	parts[0] = strbuf_span(&head);
+	parts[1] = strbuf_span(&d->slice);
+	d->intake = intake_whole(&opt, parts, 2, err);
+	strbuf_clear(&head);
+	strbuf_clear(&d->slice);
+	if (d->intake)
+		d->message = intake_result(d->intake);
+}
+
+void message_build(struct delivery *d)
+{
+	struct intake_options opt = options_of(d->local);
+	struct strbuf head;
+
+	/* All failed: there is nothing to write, and what came of it is settled. */
+	if (d->message || is_all_failed(d)) {
+		delivery_write(d);
 		return;
 	}
 	d->intake = intake_new(&opt, on_ready, d);
-	strbuf_init(&head, 1024);
-	strbuf_addf(&head, "Return-Path: <%.*s>\r\n", SPAN_FMT(d->entry.sender));
+	write_head(d, &head);
 	intake_feed(d->intake, strbuf_span(&head));
 	strbuf_clear(&head);
 	read_slice(d);

@@ -74,6 +74,17 @@ void scan_start(struct local *l)
 	queue_read(l->queue, &l->scan);
 }
 
+void scan_hint(struct local *l, uint64_t qid)
+{
+	if (l->role->is_draining || is_busy(l, qid))
+		return;
+	if (l->is_stuck || l->is_scanning || l->due_next < l->due_count ||
+	    l->deliveries >= DELIVERIES_MAX)
+		l->scan_again = true;
+	else
+		delivery_start(l, qid);
+}
+
 /* Covers a lost hint (the last transaction moved) and what has become due. */
 static void on_tick(void *arg)
 {

@@ -324,6 +324,8 @@ static void on_input(void *arg)
 		session_end(s);
 		return;
 	}
+	/* RFC 2920 section 3.2: answers to what came in one piece may leave in one piece. */
+	conn_cork(s->conn, s->wait == WAIT_RESULT && conn_input(s->conn).n > 0);
 	if (s->wait == WAIT_RESULT || s->wait == WAIT_OUTPUT)
 		conn_pause(s->conn);
 	else if (s->is_to_hold)
