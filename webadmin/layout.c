@@ -16,6 +16,7 @@ static const struct menu_item menu[] = {
     {"/ports", TEXT_MENU_PORTS, true},
     {"/certificates", TEXT_MENU_CERTIFICATES, true},
     {"/queue", TEXT_MENU_QUEUE, true},
+    {"/trace", TEXT_MENU_TRACE, true},
     {"/logs", TEXT_MENU_LOGS, true},
     {"/system", TEXT_MENU_SYSTEM, true},
     {"/me", TEXT_MENU_ME, false},

@@ -105,3 +105,26 @@ void action_queue(struct request *rq)
 		}
 	page_error(rq, 404, TEXT_NO_PAGE);
 }
+
+/* --- what became of a message
+ * ----------------------------------------------------------------------- */
+void page_trace(struct request *rq)
+{
+	const char *q = arena_strdup(&rq->arena, span_trim(request_query(rq, "q")));
+	struct answer a;
+	struct html h;
+
+	if (!q || !try_ask(rq, &WORDS("trace", q[0] && q[0] != '-' ? q : "last", "200"), &a))
+		return;
+	page_begin(&h, rq, TEXT_MENU_TRACE);
+	HTML(&h, R("<p>"), L(TRACE_HINT),
+	    R("</p>\n<form method=\"get\" class=\"search\" role=\"search\"><label><span>"),
+	    L(SEARCH), R("</span><input type=\"search\" name=\"q\" value=\""), S(q),
+	    R("\"></label><button>"), L(SEARCH), R("</button></form>\n"));
+	if (a.code != ERR_NONE || a.count == 0)
+		HTML(&h, R("<p class=\"hint\">"), L(NOTHING_FOUND), R(" "), T(a.text), R("</p>\n"));
+	else
+		record_table(&h, &a, NULL);
+	same_command(&h, "trace FROM|TO|ID|CLIENT|last [COUNT]");
+	page_end(&h);
+}

@@ -28,7 +28,11 @@ void pending_notice(struct html *h, struct request *rq)
 
 void action_confirm(struct request *rq)
 {
-	act(rq, &WORDS("confirm"), "/ports", "confirmed");
+	const char *port = arena_strdup(&rq->arena, rq->port);
+
+	/* That this form came through shows that the port is open: authd looks whether it is the
+	 * one that was changed. */
+	act(rq, &WORDS("confirm", port ? port : ""), "/ports", "confirmed");
 }
 
 /* --- settings

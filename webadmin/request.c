@@ -236,6 +236,7 @@ int request_read(struct request *rq, struct err *err)
 		rq->path = SPAN("/");
 	rq->client = env("REMOTE_ADDR");
 	rq->host = env("HTTP_HOST");
+	rq->port = env("SERVER_PORT");
 	if (is_token(cookie))
 		memcpy(rq->token, cookie.p, cookie.n);
 	if (form_decode(&rq->arena, env("QUERY_STRING"), rq->query, &rq->query_count, err) < 0)

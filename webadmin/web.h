@@ -28,8 +28,8 @@ struct request {
 	struct arena arena;
 	struct config *cfg;
 	bool is_post;
-	struct span path; /* "/accounts" */
-	struct span client, host;
+	struct span path;               /* "/accounts" */
+	struct span client, host, port; /* port: of the server, that this request came through */
 	struct field query[WEB_FIELDS_MAX];
 	size_t query_count;
 	struct field form[WEB_FIELDS_MAX];
@@ -166,14 +166,11 @@ void page_aliases(struct request *rq);
 void action_alias_add(struct request *rq);
 void action_alias_remove(struct request *rq);
 void page_domains(struct request *rq);
-void page_domain(struct request *rq);
 void action_domain_add(struct request *rq);
 void action_domain_remove(struct request *rq);
 void page_ports(struct request *rq);
 void action_port_set(struct request *rq);
 void action_port_add(struct request *rq);
-void action_port_remove(struct request *rq);
-void action_port_preset(struct request *rq);
 void action_confirm(struct request *rq);
 void page_certificates(struct request *rq);
 void page_certificate(struct request *rq);
@@ -181,6 +178,7 @@ void action_certificate(struct request *rq);
 void page_queue(struct request *rq);
 void page_message(struct request *rq);
 void action_queue(struct request *rq);
+void page_trace(struct request *rq);
 void page_logs(struct request *rq);
 void page_system(struct request *rq);
 void action_setting(struct request *rq);

@@ -319,6 +319,25 @@ def test_uploads_that_are_no_certificates(admin):
     assert "junk" not in admin.open("/certificates").text
 
 
+def test_message_finder(admin, server):
+    sock = socket.create_connection(("127.0.0.1", server.ports["smtp"]), timeout=30)
+    with sock, sock.makefile("rwb") as smtp:
+        smtp.readline()
+        for line in (b"HELO x", b"MAIL FROM:<finder@elsewhere.test>",
+                     b"RCPT TO:<alice@example.test>", b"DATA", b"Subject: x\r\n\r\nx\r\n.", b"QUIT"):
+            smtp.write(line + b"\r\n")
+            smtp.flush()
+            assert smtp.readline()[:1] in b"23", line
+
+    def found():
+        page = admin.open("/trace?q=finder%40elsewhere.test")
+        return "delivered" in page.text and page
+    page = server.wait_for(found)
+    assert "alice@example.test" in page.text
+    page = admin.open("/trace?q=" + query(EVIL))
+    assert "Nothing was found." in page.text and "<script>alert" not in page.html
+
+
 # --- one's own account ---------------------------------------------------------------------------
 def totp(secret, step=0):
     mac = hmac.new(base64.b32decode(secret), struct.pack(">Q", int(time.time()) // 30 + step),
