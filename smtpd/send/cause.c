@@ -33,6 +33,10 @@ static const struct rule rules[] = {
 	{"The recipient's server wants proof that the message is from this domain, and found none.",
 	    "The administrator publishes SPF and DKIM records: mailsteadctl domain dns shows "
 	    "them."}},
+    {"5.7.30", "",
+	{"The message was to go over verified encrypted connections only, and that is not "
+	 "possible.",
+	    "Send it without that demand, or in another way."}},
     {"5.7.1", "relay",
 	{"The server that was asked does not take mail for this address.",
 	    "Check the address. If it is right, the domain's mail servers are set up wrongly: tell "

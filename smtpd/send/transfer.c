@@ -80,7 +80,11 @@ static bool check_abilities(struct session *c)
 	const struct queue_entry *e = &c->mail->entry;
 	struct reply why = {0};
 
-	if (e->is_utf8 && !(c->caps & CAP_SMTPUTF8))
+	/* RFC 8689 4.2.1: rather back than over a connection that nobody has verified. */
+	if (e->is_requiretls)
+		reply_make(
+		    &why, 554, "5.7.30 the sender wants verified TLS, which is not to be had");
+	else if (e->is_utf8 && !(c->caps & CAP_SMTPUTF8))
 		reply_make(
 		    &why, 553, "5.6.7 %s takes no addresses or headers in UTF-8", session_host(c));
 	else if (e->is_8bit && !(c->caps & CAP_8BITMIME))

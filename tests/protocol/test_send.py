@@ -56,11 +56,12 @@ class World:
         return name, made
 
     def submit(self, *rcpts, sender="alice@example.test", text="Subject: test\r\n\r\nhello\r\n",
-               options=()):
+               options=(), rcpt_options=()):
         client = smtplib.SMTP_SSL("127.0.0.1", self.box.ports["submissions"],
                                   context=tls_context())
         client.login("alice@example.test", PASSWORD)
-        client.sendmail(sender, list(rcpts), text, mail_options=options)
+        client.sendmail(sender, list(rcpts), text, mail_options=options,
+                        rcpt_options=rcpt_options)
         client.quit()
 
     def wait(self, what, seconds=30):
@@ -437,3 +438,36 @@ def test_hold_release_return_retry_delete(world):
     assert not world.queue(dead) and not world.inbox()
     for verb in ("hold", "release", "return", "retry", "delete", "show"):
         assert world.box.run_ctl("queue", verb, row["id"]).returncode == 1
+
+
+# --- what senders ask to be told (RFC 3461) ----------------------------------------------------
+def test_success_is_told_where_the_server_does_not(world):
+    domain, (sink,) = world.domain({})
+    world.submit(f"bob@{domain}", options=["ENVID=QQ+2B1", "RET=HDRS"],
+                 rcpt_options=["NOTIFY=SUCCESS", f"ORCPT=rfc822;Bob+2Bx@{domain}"])
+    message, fields = world.bounce()
+    assert fields[0]["Action"] == "relayed" and fields[0]["Status"].startswith("2.")
+    assert fields[0]["Original-Recipient"] == f"rfc822;Bob+x@{domain}"
+    parts = list(message.iter_parts())
+    assert parts[1].get_payload()[0]["Original-Envelope-Id"] == "QQ+1"
+    assert parts[2].get_content_type() == "text/rfc822-headers"
+    assert not world.queue(domain) and len(sink.messages) == 1
+
+
+def test_a_server_that_tells_by_itself_is_told_what_to_tell(world):
+    domain, (sink,) = world.domain({"extensions": ["PIPELINING", "DSN"]})
+    world.submit(f"bob@{domain}", options=["ENVID=QQ+2B1", "RET=FULL"],
+                 rcpt_options=["NOTIFY=SUCCESS,FAILURE", f"ORCPT=rfc822;Bob@{domain}"])
+    world.wait(lambda: sink.messages)
+    assert "RET=FULL" in sink.messages[0].mail_options
+    assert "ENVID=QQ+2B1" in sink.messages[0].mail_options
+    assert sink.messages[0].rcpt_options == [f"NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Bob@{domain}"]
+    world.wait(lambda: not world.queue(domain))
+    assert not world.inbox()
+
+
+def test_who_wants_to_hear_nothing_hears_nothing(world):
+    domain, _ = world.domain({"replies": {"RCPT": "550 5.1.1 nobody"}})
+    world.submit(f"bob@{domain}", rcpt_options=["NOTIFY=NEVER"])
+    world.wait(lambda: "event=smtp-failed" in world.box.log_text() and not world.queue(domain))
+    assert not world.inbox()
