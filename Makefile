@@ -55,7 +55,7 @@ LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--as-ne
 ifneq ($(SAN),)
 HARDEN := -O1 -g -fno-omit-frame-pointer -fPIE -fsanitize=$(SAN) -fno-sanitize-recover=all \
 	-DMS_SANITIZED=1
-LDHARDEN := -pie -fsanitize=$(SAN)
+LDHARDEN := -pie -Wl,--as-needed -fsanitize=$(SAN)
 endif
 BASE_CPPFLAGS := -I. -D_GNU_SOURCE -DMS_VERSION='"$(VERSION)"' \
 	-DMS_CONF='"$(sysconfdir)/mailstead/mailstead.conf"'
