@@ -252,7 +252,11 @@ bench-smtp: all $(BUILD)/bench/smtp_load
 	packaging/deps.sh --bench
 	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_smtp.py $(BENCH)
 
-.PHONY: bench-imap
+.PHONY: bench-imap bench-memory
+# Resting memory by process against Debian's Postfix and Dovecot, logins, time of a change; as root.
+bench-memory: all
+	packaging/deps.sh --bench
+	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_memory.py $(BENCH)
 bench-imap: all
 	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_imap.py $(BENCH)
 	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_imap_write.py $(BENCH)

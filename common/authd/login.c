@@ -307,7 +307,9 @@ static bool is_quickly_right(struct login *l, struct span password)
 		remember_app(l->a, acc, app);
 		return true;
 	}
-	return good_logins_match(l->a->good, acc->number, password, clock_mono_ms());
+	/* Switched off, it also forgets what it knew before. */
+	return config_u64(l->a->cfg, SET_AUTH_CACHE_SECONDS) > 0 &&
+	       good_logins_match(l->a->good, acc->number, password, clock_mono_ms());
 }
 
 static enum throttle_answer ask_throttle(struct login *l)

@@ -49,7 +49,7 @@ struct frame {
 	struct list proxied; /* connections whose PROXY header is awaited */
 	size_t proxied_count;
 	struct ipc_server *ctl;
-	struct timer drain_end, retired;
+	struct timer drain_end, retired, trim;
 	struct deferred last_gone; /* of a retiring role's sessions */
 	bool is_retiring;
 	uint64_t started_ms;
