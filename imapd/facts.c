@@ -325,7 +325,7 @@ void facts_load_init(struct facts_load *l, struct store *store, struct facts *f,
     const struct store_snapshot *snap, unsigned want)
 {
 	*l = (struct facts_load){.facts = f, .snap = snap, .want = want};
-	message_init(&l->m, store, snap->account);
+	message_init(&l->m, store_blobs(store), snap->account);
 	strbuf_init(&l->scratch, (size_t)2 * MESSAGE_WHOLE_MAX);
 	strbuf_init(&l->header, (size_t)2 * MAIL_HEADER_MAX);
 	strbuf_init(&l->utf8, (size_t)8 * MAIL_SUBJECT_MAX);

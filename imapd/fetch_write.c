@@ -11,7 +11,7 @@ void fetch_writer_init(struct fetch_writer *w, struct store *store,
     const struct store_snapshot *snap, const struct fetch_request *rq)
 {
 	*w = (struct fetch_writer){.snap = snap, .rq = rq};
-	message_init(&w->m, store, snap->account);
+	message_init(&w->m, store_blobs(store), snap->account);
 	strbuf_init(&w->out, OUT_MAX);
 	strbuf_init(&w->scratch, (size_t)2 * MESSAGE_WHOLE_MAX);
 	strbuf_init(&w->binary.in, MESSAGE_STEP + 64 * 1024);

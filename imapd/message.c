@@ -4,9 +4,9 @@
 
 #define PIECE (64 * 1024)
 
-void message_init(struct message *m, struct store *store, uint64_t account)
+void message_init(struct message *m, struct blob_dir *blobs, uint64_t account)
 {
-	*m = (struct message){.blobs = store_blobs(store), .account = account};
+	*m = (struct message){.blobs = blobs, .account = account};
 	strbuf_init(&m->bytes, MESSAGE_WHOLE_MAX);
 	strbuf_init(&m->header, MAIL_HEADER_MAX);
 	strbuf_init(&m->rebuilt, (size_t)8 * 1024 * 1024);

@@ -34,7 +34,7 @@ struct message {
 	struct strbuf header;       /* meanwhile: its first MAIL_HEADER_MAX bytes */
 };
 
-void message_init(struct message *m, struct store *store, uint64_t account);
+void message_init(struct message *m, struct blob_dir *blobs, uint64_t account);
 void message_clear(struct message *m);
 /* A slice begins: what pointed into the map is forgotten. */
 void message_slice(struct message *m, struct db_txn *txn);

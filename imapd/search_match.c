@@ -15,7 +15,7 @@ void search_state_init(struct search_state *st, struct session *s, struct store_
 	for (size_t i = 0; i < s->view->recent.n; i++)
 		uidset_add_range(
 		    &st->recent, s->view->recent.r[i].first, s->view->recent.r[i].last);
-	message_init(&st->m, s->server->store, snap->account);
+	message_init(&st->m, store_blobs(s->server->store), snap->account);
 	st->answers = mem_array(g->count, sizeof(*st->answers));
 	st->needed = mem_array(g->count, sizeof(*st->needed));
 	strbuf_init(&st->raw, (size_t)2 * MESSAGE_WHOLE_MAX);

@@ -206,6 +206,8 @@ static bool take_set(struct parsing *x, struct search_key *k)
 		max = snap->count ? snap->messages[snap->count - 1].uid : 0;
 	is_good =
 	    seq.is_saved ? view_select(x->s, &seq, true, &k->set) : resolve(&seq, max, &k->set);
+	if (k->op > x->g->most)
+		x->g->most = k->op;
 	/* A "$" is one byte, and a set of any size: thousands of them share the room of one. */
 	x->ranges += k->set.n;
 	return (is_good && x->ranges <= UIDSET_MAX) || give_up(x, SEARCH_TOO_LONG);
