@@ -121,14 +121,14 @@ struct span db_key_span(const struct db_key *k);
 
 /* --- the group-commit writer ------------------------------------------------------------------ */
 /*
- * What an operation does, for when the largest map is almost full. Whoever only removes must always
- * find the pages that this takes, else what is full could never be emptied. What is refused gets
- * ERR_NO_SPACE.
+ * What an operation does, for when the largest map is almost full, or the disk is. Whoever only
+ * removes must always find the pages that this takes, else what is full could never be emptied: the
+ * disk keeps some room for that. What is refused gets ERR_NO_SPACE.
  */
 enum db_need {
 	DB_REMOVES, /* or must not be refused: goes on to the last page */
 	DB_CHANGES, /* rows that are there: refused when less than a sixteenth is left */
-	DB_ADDS,    /* new data: refused when less than a quarter is left */
+	DB_ADDS,    /* new data: refused when less than a quarter is left, or nothing on the disk */
 };
 
 /*

@@ -30,6 +30,8 @@ struct db_env {
 	atomic_uint_fast64_t last_txn; /* as seen last */
 	atomic_bool is_committing;
 	atomic_bool has_failed; /* a sync failed: nothing is committed any more */
+	uint64_t reserved_end;  /* writer thread: the disk keeps room for the file up to here */
+	bool has_no_reserve;    /* its file system cannot do that */
 };
 
 struct db_txn {
@@ -54,9 +56,17 @@ int db_env_grow(struct db_env *env, struct err *err);
 /* True if more than 80 % of the map is in use and it may still grow. */
 bool db_env_is_nearly_full(struct db_env *env);
 /* The first need that is refused now, with free pages counted; DB_ADDS + 1: none. No transaction on
- * this thread. */
+ * this thread; the writer's. */
 enum db_need db_env_refused(struct db_env *env);
 int db_env_check_readers(struct db_env *env, int *dead);
+/*
+ * Room on the disk behind the pages in use, so that what only removes (or changes what is there)
+ * finds it also when nothing else does: DB_RESERVE bytes, made anew when half of them are used.
+ * False if the disk has no room for them: then nothing may be added.
+ */
+#define DB_RESERVE ((uint64_t)4 << 20)
+bool db_file_reserve(struct db_env *env, uint64_t used_end);
+void db_env_keep_reserve(struct db_env *env); /* writer thread */
 /* A thread that no signal interrupts. */
 #ifdef MS_SANITIZED
 #define DB_STACK_SIZE (2048 * 1024)

@@ -440,6 +440,17 @@ static int env_count_free(MDB_txn *mdb, uint64_t *pages)
 	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+void db_env_keep_reserve(struct db_env *env)
+{
+	MDB_envinfo info;
+	MDB_stat ms;
+
+	pthread_rwlock_rdlock(&env->map_lock);
+	if (mdb_env_info(env->mdb, &info) == 0 && mdb_env_stat(env->mdb, &ms) == 0)
+		(void)db_file_reserve(env, ((uint64_t)info.me_last_pgno + 1) * ms.ms_psize);
+	pthread_rwlock_unlock(&env->map_lock);
+}
+
 enum db_need db_env_refused(struct db_env *env)
 {
 	MDB_envinfo info;
@@ -453,6 +464,8 @@ enum db_need db_env_refused(struct db_env *env)
 		return DB_ADDS + 1;
 	}
 	pthread_rwlock_unlock(&env->map_lock);
+	if (!db_file_reserve(env, ((uint64_t)info.me_last_pgno + 1) * ms.ms_psize))
+		return DB_ADDS;
 	pages = (env->map_max > info.me_mapsize ? env->map_max : info.me_mapsize) / ms.ms_psize;
 	left = pages > info.me_last_pgno ? pages - info.me_last_pgno : 0;
 	if (left >= pages / 4)

@@ -104,6 +104,25 @@ out:
 	return rc;
 }
 
+bool db_file_reserve(struct db_env *env, uint64_t used_end)
+{
+	mdb_filehandle_t fd;
+
+	if (env->has_no_reserve || env->reserved_end >= used_end + DB_RESERVE / 2)
+		return true;
+	if (mdb_env_get_fd(env->mdb, &fd) != 0)
+		return true;
+	/* The file does not become longer: its length tells LMDB and us what was written. */
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)used_end, (off_t)DB_RESERVE) == 0) {
+		env->reserved_end = used_end + DB_RESERVE;
+		return true;
+	}
+	if (errno == ENOSPC || errno == EDQUOT)
+		return false;
+	env->has_no_reserve = errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL;
+	return true;
+}
+
 /* Counts the free pages in [from, end); bit by bit, so that a page listed twice counts once. */
 static int file_count_free(MDB_txn *mdb, size_t from, size_t end, size_t *count)
 {

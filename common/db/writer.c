@@ -196,6 +196,7 @@ static void writer_run_batch(struct db_writer *w, struct list *batch, size_t cou
 	size_t failed, reruns = 0;
 	int rc;
 
+	db_env_keep_reserve(w->env);
 	if (count == 1) {
 		failed = writer_rerun(w, batch);
 	} else if (writer_try_batch(w, batch, &rc, &err) == 0) {

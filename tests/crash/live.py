@@ -12,6 +12,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 
 import replay
 import scenarios
@@ -41,8 +42,10 @@ FAULTS = (("fdatasync", "EIO"), ("fsync", "EIO"), ("pwrite64", "EIO"), ("pwrite6
 class Live:
     """An appliance that is hurt, and its ledger."""
 
-    def __init__(self, seed, fail_malloc_in=None):
+    def __init__(self, seed, fail_malloc_in=None, state=None):
         self.mail = replay.Recorded(settings=replay.SETTINGS, listeners=replay.LISTENERS)
+        if state:
+            self.mail.state = state
         if fail_malloc_in:
             self.counter = f"{self.mail.folder}/counter"
             self.set_counter(0)
@@ -273,3 +276,80 @@ def allocations(live, program, count):
         live.mail.start()
     live.settle()
     return done
+
+
+# --- a disk of its own that is full -----------------------------------------------------------------
+class Disk:
+    """A small file system in memory; needs root."""
+
+    def __init__(self, options):
+        self.path = tempfile.mkdtemp(prefix="mailstead-disk-")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.path], check=True)
+        os.chmod(self.path, 0o755)
+
+    def fill_bytes(self):
+        with open(f"{self.path}/filler", "wb", buffering=0) as filler:
+            for piece in (65536, 1):
+                try:
+                    while True:
+                        filler.write(b"x" * piece)
+                except OSError:
+                    pass
+
+    def fill_inodes(self):
+        os.mkdir(f"{self.path}/fillers")
+        try:
+            for number in range(1_000_000):
+                with open(f"{self.path}/fillers/{number}", "wb"):
+                    pass
+        except OSError:
+            pass
+
+    def empty(self):
+        shutil.rmtree(f"{self.path}/fillers", ignore_errors=True)
+        if os.path.exists(f"{self.path}/filler"):
+            os.unlink(f"{self.path}/filler")
+
+    def close(self):
+        subprocess.run(["umount", "-l", self.path], check=False)
+        os.rmdir(self.path)
+
+
+def full_disk(seed, what):
+    """Full and back: nothing false is said, what only reads or removes works, and all of it at once
+    when there is room again. Returns the Live, for its failures and states."""
+    disk = Disk("size=64m,nr_inodes=3000")
+    try:
+        with Live(seed, state=f"{disk.path}/state") as live:
+            session, number = live.run.imap(), live.run.number(scenarios.ALICE)
+            box = live.run.new_mailbox(session)
+            tokens = [live.run.append(session, box, size=scenarios.LARGE if i % 3 == 0 else 0)
+                      for i in range(6)]
+            live.step("submission")
+            stuck = live.mail.ctl("queue", "list")[0]["id"]
+            (disk.fill_bytes if what == "bytes" else disk.fill_inodes)()
+            for name in ("smtp_in", "imap_append", "submission", "pop3_quit", "smtp_crowd"):
+                live.step(name)
+            uids = ",".join(str(uid) for _, uid in tokens[:3])
+            session.command(f"SELECT {box}")
+            session.command("UID FETCH 1:* BODY.PEEK[]")
+            live.run.attempt(session, f"UID STORE {uids} +FLAGS.SILENT (\\Deleted)",
+                             [(("flags", number, box, token), frozenset({"\\Deleted"}))
+                              for token, _ in tokens[:3]])
+            live.run.attempt(session, f"UID EXPUNGE {uids}",
+                             [(("place", number, token), ()) for token, _ in tokens[:3]])
+            session.close()
+            done = live.mail.run_ctl("queue", "delete", stuck)
+            if done.returncode != 0:
+                live.failures.append(("full disk", f"queue delete: {done.stdout!r}"))
+            for row in [r for r in live.ledger.registers if r[0] == "remote"]:
+                live.ledger.registers[row][-1] = live.ledger.registers[row][-1]._replace(acked=None)
+            disk.empty()
+            back = time.monotonic()
+            live.mail.wait_for(lambda: live.step("smtp_in") and live.step("imap_append"))
+            if time.monotonic() - back > 5:
+                live.failures.append(("full disk", f"back after {time.monotonic() - back:.1f} s"))
+            live.settle()
+            return live
+    finally:
+        disk.close()
