@@ -60,11 +60,18 @@ out:
 
 pid_t spawn_program(char *const argv[], const struct identity *who, int link_fd, struct err *err)
 {
-	pid_t pid = fork();
+	sigset_t all, before;
+	pid_t pid;
 
-	if (pid < 0)
-		return err_errno(err, errno, "fork for %s", argv[0]);
+	/* A signal that comes before the child has become the program would end in our handler, and
+	 * the program, told to end, would never know. */
+	sigfillset(&all);
+	(void)sigprocmask(SIG_SETMASK, &all, &before);
+	pid = fork();
 	if (pid == 0)
 		become_program(argv, who, link_fd);
+	(void)sigprocmask(SIG_SETMASK, &before, NULL);
+	if (pid < 0)
+		return err_errno(err, errno, "fork for %s", argv[0]);
 	return pid;
 }

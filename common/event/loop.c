@@ -67,8 +67,9 @@ struct loop *loop_new(void)
 	signal(SIGPIPE, SIG_IGN);
 	if (!cfg)
 		fatal("no memory for the event loop");
-	/* Without precise timers, which cost a system call a turn: timer_set makes up for it. */
-	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
+	/* Without precise timers, which cost a system call a turn: timer_set makes up for it. With
+	 * a time that was read before a long callback a timer would be early by its length. */
+	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_NO_CACHE_TIME);
 	loop->base = event_base_new_with_config(cfg);
 	event_config_free(cfg);
 	if (!loop->base)

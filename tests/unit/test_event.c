@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 static char trace[256];
+static uint64_t set_at;
 
 static void note(const char *what)
 {
@@ -90,6 +91,32 @@ START_TEST(timer_from_its_callback)
 	timer_init(&p->t, loop, on_periodic, p);
 	timer_set(&p->t, 0);
 	loop_wait();
+}
+END_TEST
+
+static void set_after_a_long_time(void *arg)
+{
+	struct timer *t = arg;
+	uint64_t start = clock_mono_ms();
+
+	while (clock_mono_ms() < start + 60)
+		;
+	timer_set(t, 40);
+	set_at = clock_mono_ms();
+}
+
+/* A timer that is set at the end of a long callback counts from then. */
+START_TEST(timer_is_never_early)
+{
+	struct timer t, first;
+
+	timer_init(&t, loop, note_and_stop, (char[]){'t', 0});
+	timer_init(&first, loop, set_after_a_long_time, &t);
+	timer_set(&first, 0);
+	loop_wait();
+	ck_assert_uint_ge(clock_mono_ms() - set_at, 39);
+	timer_clear(&t);
+	timer_clear(&first);
 }
 END_TEST
 
@@ -454,9 +481,9 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {timers_in_order, timer_from_its_callback, clocks,
-	    deferred_in_order_and_once, deferred_starves_nobody, deferred_at_the_stop,
-	    watch_directions, signals, no_sigpipe, posts_from_threads,
+	const TTest *const tests[] = {timers_in_order, timer_from_its_callback,
+	    timer_is_never_early, clocks, deferred_in_order_and_once, deferred_starves_nobody,
+	    deferred_at_the_stop, watch_directions, signals, no_sigpipe, posts_from_threads,
 	    work_runs_elsewhere_and_comes_back, work_is_finished_at_the_end,
 	    work_first_in_first_out, work_blocks_signals};
 	TCase *tc = tcase_create("event");

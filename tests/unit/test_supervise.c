@@ -254,6 +254,24 @@ START_TEST(stopped_between)
 }
 END_TEST
 
+static void on_sigterm(void *arg, int signo)
+{
+}
+
+/* Told to end in the moment in which it is made: not lost in a handler that it inherited. */
+START_TEST(stopped_at_once)
+{
+	uint64_t begun = clock_mono_ms();
+
+	loop_on_signal(loop, SIGTERM, on_sigterm, NULL);
+	add("a", "ready; rest");
+	supervisor_start(s);
+	stop();
+	/* Nobody had to be killed, after 10 s, for not having heard. */
+	ck_assert_uint_lt(clock_mono_ms() - begun, 9000);
+}
+END_TEST
+
 START_TEST(a_signal_reaches_its_program)
 {
 	char script[256];
@@ -332,8 +350,8 @@ int main(void)
 {
 	const TTest *const tests[] = {in_order, killed_comes_back, back_off, first_start_fails,
 	    first_start_ends_well_but_not_ready, first_start_killed, no_such_program, stopped_early,
-	    stopped_between, a_signal_reaches_its_program, silent_is_killed, ranks_end_together,
-	    descriptors};
+	    stopped_between, stopped_at_once, a_signal_reaches_its_program, silent_is_killed,
+	    ranks_end_together, descriptors};
 	TCase *tc = tcase_create("supervise");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
