@@ -27,6 +27,14 @@ class Recorded(appliance.Appliance):
         super().__init__(**kwargs)
         self.programs = programs
         self.trace_log = None
+        self.snapshot = None  # where the state is copied to when it starts
+
+    def start(self):
+        # At each try: a start that found a port in use has made files too.
+        if self.snapshot:
+            shutil.rmtree(self.snapshot, ignore_errors=True)
+            shutil.copytree(self.state, self.snapshot, symlinks=True)
+        super().start()
 
     def start_command(self):
         command = super().start_command()
@@ -74,8 +82,7 @@ def record(name, steps, seed, programs=None, folder=None):
     run = scenarios.Run(mail, Ledger(), seed)
     if is_first:
         os.makedirs(mail.state, exist_ok=True)
-        shutil.copytree(mail.state, base)
-        mail.trace_log = log
+        mail.snapshot, mail.trace_log = base, log
     with mail:
         if not is_first:
             begin(run)
@@ -84,8 +91,7 @@ def record(name, steps, seed, programs=None, folder=None):
         else:
             if not is_first:
                 mail.stop()
-                shutil.copytree(mail.state, base, symlinks=True)
-                mail.trace_log = log
+                mail.snapshot, mail.trace_log = base, log
                 mail.start()
             for step in steps:
                 step(run)

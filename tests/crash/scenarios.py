@@ -61,6 +61,19 @@ class Run:
                      [(register, self.ledger.value(register) | {name})])
         return name
 
+    def find_certificate(self, admin):
+        """What index says now: after a crash an unanswered change may have taken place."""
+        slots = {}
+        with open(f"{self.appliance.state}/keys/default/index", encoding="ascii") as index:
+            for line in index.readlines()[1:]:
+                slot, number, _ = line.split()
+                slots[slot] = int(number)
+        now = tuple(slots.get(slot, 0) for slot in ("current", "previous", "candidate"))
+        allowed = self.ledger.may_be(("cert", "default"))
+        assert now in allowed, (now, allowed)
+        self.ledger.write(("cert", "default"), now, admin.mark(), admin.mark())
+        return now
+
     # --- SMTP -----------------------------------------------------------------------------------
     def accept(self, session, recipients, size=0, sender="stranger@far.example"):
         """One message; remote recipients stay in the queue."""
@@ -325,9 +338,9 @@ def undelete(run):
 def certificate(run):
     """A new one, taken into use, and the step back."""
     register = ("cert", "default")
-    now = run.ledger.value(register)
-    fresh = max(now) + 1
     admin = run.admin()
+    now = run.find_certificate(admin)
+    fresh = max(now) + 1
     run.ask(admin, ("cert", "new", "default"), [(register, (now[0], now[1], fresh))])
     run.ask(admin, ("cert", "install", "default"), [(register, (fresh, now[0], 0))])
     run.ask(admin, ("cert", "rollback", "default"), [(register, (now[0], fresh, 0))])
