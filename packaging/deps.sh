@@ -23,8 +23,8 @@ checks=(
 	# the peer that answers and times are compared with; run as one's own, not as the service
 	dovecot-imapd
 )
-# the peers of `make bench-smtp`
-bench=(postfix dovecot-lmtpd dovecot-imapd strace)
+# the peers of `make bench-smtp` and `make bench-memory`
+bench=(postfix dovecot-lmtpd dovecot-imapd dovecot-pop3d strace)
 packages=(
 	dpkg-dev debhelper dh-apparmor fakeroot lintian mmdebstrap systemd
 )
