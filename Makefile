@@ -226,6 +226,12 @@ fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz/%)
 			-artifact_prefix=$(BUILD)/found/$$f- $(BUILD)/found/$$f.new tests/fuzz/corpus/$$f \
 			>$(BUILD)/found/$$f.log 2>&1 || { tail -30 $(BUILD)/found/$$f.log; exit 1; }; \
 	done; echo "$(words $(FUZZERS)) passed, 0 failed"
+# Servers have functions of the same names: the session's own folders only.
+$(BUILD)/fuzz/fuzz_smtp_session: $(BUILD)/tests/fuzz/fuzz_smtp_session.o $(COMMON_LIBS) \
+		$(BUILD)/lib/smtpd-receive.a $(BUILD)/lib/smtpd-queue.a
+	@mkdir -p $(@D) $(BUILD)/found/fuzz_smtp_session.new
+	$(CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread -o $@ $< -Wl,--start-group $(filter %.a,$^) \
+		-Wl,--end-group $(EXTLIBS)
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(COMMON_LIBS) $(FOLDER_LIBS)
 	@mkdir -p $(@D) $(BUILD)/found/fuzz_$*.new
 	$(CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread -o $@ $< -Wl,--start-group $(filter %.a,$^) \

@@ -134,7 +134,8 @@ void header_end(struct header_filter *f, struct strbuf *out)
 		if (f->is_over)
 			return;
 		/* BDAT may end without a line end; what is added begins a line. */
-		if (is_cut && f->is_submission && (!f->has_date || !f->has_message_id))
+		if (is_cut && !f->is_dropping && f->is_submission &&
+		    (!f->has_date || !f->has_message_id))
 			strbuf_add_str(out, "\r\n");
 	}
 	add_missing(f, out);
