@@ -78,19 +78,6 @@ class Live:
         with open(self.counter, "rb") as file:
             return struct.unpack("=Q", file.read())[0]
 
-    def start(self):
-        """Again, on the same ports: what took one of them meanwhile lets go of it."""
-        def is_up():
-            try:
-                self.mail.start()
-                return True
-            except RuntimeError:
-                if "in use" not in self.mail.log_text()[-4000:]:
-                    raise
-                return False
-
-        self.mail.wait_for(is_up)
-
     # --- hurting --------------------------------------------------------------------------------
     def attach(self, program, call, what, when):
         """strace with an injection; returns its process."""
@@ -201,7 +188,7 @@ class Live:
     def settle(self):
         """A clean start: everything that waits is delivered."""
         if self.mail.process is None:
-            self.start()
+            self.mail.start_again()
         self.heal()
 
         def is_empty():
@@ -212,7 +199,7 @@ class Live:
         self.mail.wait_for(is_empty)
         self.mail.stop()
         self.look("settled", is_settled=True)
-        self.start()
+        self.mail.start_again()
 
 
 def kills(live, count):
@@ -236,7 +223,7 @@ def kills(live, count):
         if turn % 2:
             live.mail.kill_all()
             live.look(f"{program} killed at {call} {when} in {name}")
-            live.start()
+            live.mail.start_again()
     live.settle()
     return done
 
@@ -265,7 +252,7 @@ def faults(live, count):
             live.failures[-1] += (program, call, error, when)
         live.mail.stop()
         live.look(f"{program} {call} {error} {when} in {name}")
-        live.start()
+        live.mail.start_again()
     live.settle()
     return done
 
@@ -287,7 +274,7 @@ def allocations(live, program, count):
             file.write(struct.pack("=Q", 0))
         live.mail.stop()
         live.look(f"{program} allocation {nth} fails in {name}")
-        live.start()
+        live.mail.start_again()
     live.settle()
     return done
 

@@ -4,8 +4,10 @@ import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
 
 import appliance
 import disk
@@ -20,14 +22,46 @@ SETTINGS = {"smtp.data_rate_min": "0"}
 INSPECT = os.path.join(appliance.BUILD, "tests", "crash-inspect")
 
 
+class NoAnswer:
+    """A name server that fails at once: what goes to other servers waits in the queue."""
+
+    def __init__(self):
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1", 0))
+        self.port = self.sock.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            query, client = self.sock.recvfrom(4096)
+            # An answer, SERVFAIL, with the question and nothing else.
+            self.sock.sendto(query[:2] + b"\x81\x82" + query[4:6] + b"\0" * 6 + query[12:], client)
+
+
 class Recorded(appliance.Appliance):
     """An appliance whose programs may run under strace and may come from another folder."""
 
     def __init__(self, programs=None, **kwargs):
         super().__init__(**kwargs)
+        self.names = NoAnswer()
+        self.settings["dns.server"] = f"127.0.0.1@{self.names.port}"
+        self.settings["dns.trust_anchor"] = "none"
         self.programs = programs
         self.trace_log = None
         self.snapshot = None  # where the state is copied to when it starts
+
+    def start_again(self):
+        """On the same ports: who took one of them meanwhile lets go of it."""
+        def is_up():
+            try:
+                self.start()
+                return True
+            except RuntimeError:
+                if "in use" not in self.log_text()[-4000:]:
+                    raise
+                return False
+
+        self.wait_for(is_up)
 
     def start(self):
         # At each try: a start that found a port in use has made files too.
@@ -92,7 +126,7 @@ def record(name, steps, seed, programs=None, folder=None):
             if not is_first:
                 mail.stop()
                 mail.snapshot, mail.trace_log = base, log
-                mail.start()
+                mail.start_again()
             for step in steps:
                 step(run)
             mail.stop()

@@ -186,6 +186,9 @@ def submission(run):
     run.accept(session, ["x@far.example"], sender=ALICE)
     run.accept(session, [BOB, "y@far.example", "z@other.example"], LARGE, sender=ALICE)
     session.close()
+    # The first try is over: nobody there, later again.
+    run.appliance.wait_for(lambda: all(row["tries"] > 0 for row in run.appliance.ctl(
+        "queue", "list") if row["class"] == "remote"))
 
 
 def imap_append(run):
