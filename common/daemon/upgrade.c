@@ -27,7 +27,7 @@ static _Noreturn void run_check(char *const argv[])
 	char *args[ARGS_MAX + 2];
 	size_t n = 0;
 
-	for (; argv[n] && n < ARGS_MAX; n++)
+	for (; n < ARGS_MAX && argv[n]; n++)
 		args[n] = argv[n];
 	args[n] = option;
 	args[n + 1] = NULL;

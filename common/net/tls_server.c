@@ -176,7 +176,7 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 
 	if (!asked)
 		return SSL_TLSEXT_ERR_NOACK;
-	for (; asked[n] && n < sizeof(name); n++)
+	for (; n < sizeof(name) && asked[n]; n++)
 		name[n] = ascii_lower(asked[n]);
 	if (n == sizeof(name))
 		return SSL_TLSEXT_ERR_NOACK;
