@@ -47,7 +47,7 @@ static inline void loop_settle(void)
 	struct timer t;
 
 	timer_init(&t, loop, loop_stop_by_timer, NULL);
-	timer_set(&t, 60);
+	timer_set(&t, 20);
 	loop_wait();
 	timer_clear(&t);
 }
