@@ -152,7 +152,7 @@ def refusals(a, senders, count):
 
 
 def test_full_disk(small_disk):
-    a = small_disk("12M")
+    a = small_disk("32M")
     with Senders(a, [ALICE], count=2) as senders:
         senders.wait_for(EACH)
         a.wait_for(lambda: numbers_of(a, ALICE))
@@ -203,7 +203,7 @@ def test_body_that_is_gone(make_appliance):
 
 def test_low_on_space(small_disk):
     """Below queue.space_min mail is refused at MAIL, before it is sent; then taken again."""
-    a = small_disk("16M", {"queue.space_min": "6M"})
+    a = small_disk("40M", {"queue.space_min": "6M", "smtp.message_size_max": "1M"})
     with Senders(a, [ALICE], count=1) as senders:
         senders.wait_for(5)
         ballast = fill(a)
