@@ -351,8 +351,10 @@ install-sendmail:
 	$(INSTALL) -m 644 $(SYSTEM)/sendmail.8 $(DESTDIR)$(mandir)/man8
 	ln -sf sendmail.8 $(DESTDIR)$(mandir)/man8/mailq.8
 	ln -sf sendmail.8 $(DESTDIR)$(mandir)/man8/newaliases.8
+NEEDRESTART := $(sysconfdir)/needrestart/restart.d
 install-system:
-	$(INSTALL) -D -m 644 -t $(DESTDIR)$(unitdir) $(SYSTEM)/*.service $(SYSTEM)/*.target
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(unitdir) $(SYSTEM)/*.service $(SYSTEM)/*.timer \
+		$(SYSTEM)/*.target
 	$(INSTALL) -D -m 644 $(SYSTEM)/sysusers.conf $(DESTDIR)$(sysusersdir)/mailstead.conf
 	$(INSTALL) -D -m 644 $(SYSTEM)/tmpfiles.conf $(DESTDIR)$(tmpfilesdir)/mailstead.conf
 	$(INSTALL) -D -m 644 $(SYSTEM)/apparmor $(DESTDIR)$(sysconfdir)/apparmor.d/mailstead
@@ -362,6 +364,10 @@ install-system:
 		$(DESTDIR)$(sysconfdir)/fail2ban/filter.d/mailstead.conf
 	$(INSTALL) -D -m 644 $(SYSTEM)/fail2ban/jail.conf \
 		$(DESTDIR)$(sysconfdir)/fail2ban/jail.d/mailstead.conf
+	$(INSTALL) -D -m 755 $(SYSTEM)/needrestart $(DESTDIR)$(NEEDRESTART)/mailstead-smtpd.service
+	for name in imapd pop3d web-server; do \
+		ln -sf mailstead-smtpd.service $(DESTDIR)$(NEEDRESTART)/mailstead-$$name.service; \
+	done
 
 # Debian packages, in $(BUILD)/deb. DEB_ARCH=arm64 or armhf builds for another machine.
 DEB_ARCH ?=

@@ -25,6 +25,7 @@ exposure()
 }
 exposure 5 authd keyd
 exposure 26 smtpd imapd pop3d web-server
+exposure 15 backup
 
 again=$(mktemp -d)
 trap 'rm -rf "$again"' EXIT

@@ -51,7 +51,7 @@ static const char usage_text[] =
     "  undelete list ADDRESS [MAILBOX]    undelete message ADDRESS MAILBOX UID\n"
     "  undelete mailbox ADDRESS MAILBOX   undelete since ADDRESS TIME\n"
     "  upgrade                            the programs installed now take over\n"
-    "  backup FOLDER                      restore FOLDER [ADDRESS]\n"
+    "  backup [FOLDER]                    restore FOLDER [ADDRESS]\n"
     "  export ADDRESS FOLDER              import ADDRESS PATH\n"
     "  check [--repair] [--bodies]        compact: while mailstead is stopped\n"
     "  help                               all verbs (asks the running instance)\n"

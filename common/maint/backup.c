@@ -1,4 +1,4 @@
-/* backup FOLDER [--keep=N] [--bodies]: hot, consistent, and looked at before it counts. */
+/* backup [FOLDER] [--keep=N] [--bodies] [--scheduled]: hot, consistent, and looked at before it counts. */
 #include "common/maint/backup.h"
 
 #include "common/base/mem.h"
@@ -16,7 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define KEEP_DEFAULT 7
 #define GENERATIONS_MAX 1000
 
 struct backup {
@@ -364,12 +363,28 @@ static int make(struct backup *b)
 	return give_name(b);
 }
 
+static const char *folder(const struct maint *m)
+{
+	struct span word = maint_word(m, 1);
+
+	return word.n > 0 ? word.p : config_str(m->cfg, SET_BACKUP_FOLDER);
+}
+
 int verb_backup(struct maint *m)
 {
-	struct backup b = {.m = m, .dir = maint_word(m, 1).p};
+	struct backup b = {.m = m, .dir = folder(m)};
 	struct span keep_text = maint_option(m, "--keep");
-	uint64_t keep = KEEP_DEFAULT;
+	uint64_t keep = config_u64(m->cfg, SET_BACKUP_KEEP);
 	int rc;
+
+	/* What runs every night has nothing to do, and nothing to complain of. */
+	if (!b.dir[0])
+		return maint_has(m, "--scheduled")
+			   ? maint_end(m, ERR_NONE, "backup.folder is not set: no backup")
+			   : maint_end(m, ERR_INVALID, "name a folder, or set backup.folder");
+	if (b.dir[0] != '/' && maint_word(m, 1).n == 0)
+		return maint_end(
+		    m, ERR_INVALID, "backup.folder: expected a path that begins with /");
 
 	if (keep_text.p && (!span_u64(keep_text, GENERATIONS_MAX, &keep) || keep == 0))
 		return maint_end(

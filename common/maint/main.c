@@ -25,7 +25,8 @@ static const struct {
     {"check", 0, 0, verb_check, "--repair --bodies", "[--repair] [--bodies]"},
     {"export", 2, 2, verb_export,
 	"--format= --mailbox=", "ADDRESS FOLDER [--format=maildir|mbox] [--mailbox=NAME]"},
-    {"backup", 1, 1, verb_backup, "--keep= --bodies", "FOLDER [--keep=N] [--bodies]"},
+    {"backup", 0, 1, verb_backup, "--keep= --bodies --scheduled",
+	"[FOLDER] [--keep=N] [--bodies] [--scheduled]"},
     {"restore", 1, 2, verb_restore, "--force --mailbox= --uid= --to= --generation=",
 	"FOLDER [--force] | FOLDER ADDRESS [--mailbox=NAME [--uid=N]] [--to=ADDRESS]; "
 	"[--generation=TIME]"},

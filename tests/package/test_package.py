@@ -17,6 +17,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -190,6 +191,34 @@ def subjects():
     return [item[1].decode().strip()[9:] for item in found if isinstance(item, tuple)]
 
 
+class Callers(threading.Thread):
+    """Connects all the time, and counts who was greeted and who was not."""
+
+    def __init__(self, ports=(25, 143, 110), address="127.0.0.1"):
+        super().__init__(daemon=True)
+        self.ports, self.address = ports, address
+        self.greeted, self.failed = 0, []
+        self.over = threading.Event()
+
+    def run(self):
+        while not self.over.is_set():
+            for port in self.ports:
+                try:
+                    with socket.create_connection((self.address, port), timeout=60) as sock:
+                        assert sock.recv(1), "closed without a greeting"
+                    self.greeted += 1
+                except (OSError, AssertionError) as error:
+                    self.failed.append((port, error))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join(120)
+
+
 def wait_for(what, seconds=60):
     end = time.monotonic() + seconds
     while not what():
@@ -256,18 +285,28 @@ def test_sendmail_as_a_plain_user(running):
     wait_for(lambda: subjects() == ["first", "second", "from cron"])
 
 
+def processes(machine):
+    """(PID, program) of everything that mailsteadctl run started."""
+    todo = [machine.child()]
+    while todo:
+        pid = todo.pop()
+        with contextlib.suppress(FileNotFoundError):
+            with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+                todo += [int(c) for c in children.read().split()]
+            with open(f"/proc/{pid}/cmdline", "rb") as cmdline:
+                yield pid, os.path.basename(cmdline.read().split(b"\0")[0].decode())
+
+
+def pids_of(machine, name):
+    return {pid for pid, program in processes(machine) if program == name}
+
+
 def test_each_program_has_its_own_user(running):
     """No process that serves the network is root, none runs under another's user."""
     uids = {}
     passwd = {int(line.split(":")[2]): line.split(":")[0]
               for line in open(running.path("/etc/passwd"), encoding="utf-8")}
-    todo = [running.child()]
-    while todo:
-        pid = todo.pop()
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
-            todo += [int(c) for c in children.read().split()]
-        with open(f"/proc/{pid}/cmdline", "rb") as cmdline:
-            name = os.path.basename(cmdline.read().split(b"\0")[0].decode())
+    for pid, name in processes(running):
         with open(f"/proc/{pid}/status", encoding="ascii") as status:
             uids[name] = passwd[int(re.search(r"(?m)^Uid:\t(\d+)", status.read())[1])]
     for program, user in (("authd", "auth"), ("smtpd-receive", "in"), ("smtpd-local", "local"),
@@ -285,11 +324,33 @@ def test_setup_page(running):
             assert tls.recv(100).startswith(b"HTTP/1.0 200 ")
 
 
-def test_upgrade_keeps_mail_and_settings(running, tmp_path):
+def test_backup_where_the_setting_says(running):
+    assert "no backup" in running.run("mailsteadctl", "backup", "--scheduled").stdout
+    assert running.run("mailsteadctl", "backup", check=False).returncode != 0
+    running.run("mailsteadctl", "set", "backup.folder", "/var/backups/mailstead")
+    assert "3 messages of 1 accounts" in running.run("mailsteadctl", "backup",
+                                                     "--scheduled").stdout
+    assert len(os.listdir(running.path("/var/backups/mailstead/generations"))) == 1
+
+
+def test_upgrade_while_mail_and_sessions_go_on(running, tmp_path):
     running.run("mailsteadctl", "set", "server.hostname", "mail.example.test")
-    running.stop()
-    running.install(newer_deb(tmp_path))
-    running.start()
+    session = imaplib.IMAP4_SSL("127.0.0.1", 993, ssl_context=insecure(), timeout=60)
+    session.login(ALICE, PASSWORD)
+    session.select("INBOX")
+    before = {name: pids_of(running, name) for name in
+              ("authd", "keyd", "smtpd-receive", "imapd-worker", "pop3d-worker")}
+    newer = newer_deb(tmp_path)
+    with Callers() as callers:
+        said = running.install(newer)
+        for name, pids in before.items():
+            wait_for(lambda n=name, p=pids: pids_of(running, n) - p)
+        greeted = callers.greeted
+        wait_for(lambda: callers.greeted > greeted + 10)
+    assert "the new programs take over" in said
+    assert callers.failed == [] and callers.greeted > 10
+    assert session.noop()[0] == "OK", "a session of before goes on"
+    session.logout()
     assert subjects() == ["first", "second", "from cron"]
     assert '"mail.example.test"' in running.run("mailsteadctl", "--json", "get",
                                                 "server.hostname").stdout

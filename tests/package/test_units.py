@@ -9,10 +9,24 @@ import time
 
 import pytest
 
-from test_package import (ALICE, DEBS, ENV, MIRROR, PASSWORD, SUITE, deb_of)
+from test_package import ALICE, ENV, MIRROR, PASSWORD, SUITE, deb_of, newer_deb
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
+PYTHON = "/usr/bin/python3"
+# An IMAP session that stays while its server is replaced, and others that come all the time.
+SESSION = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r})
+from test_package import ALICE, Callers, imaplib, insecure
+session = imaplib.IMAP4_SSL("127.0.0.1", 993, ssl_context=insecure(), timeout=60)
+session.login(ALICE, sys.argv[1])
+session.select("INBOX")
+with Callers() as callers:
+    print("selected", flush=True)
+    sys.stdin.readline()
+print(session.noop()[0], callers.greeted, callers.failed)
+"""
 SERVICES = ["authd", "keyd", "smtpd", "imapd", "pop3d", "web-server"]
 BOOT = r"""
 root=$0
@@ -173,6 +187,35 @@ def test_a_killed_monitor_comes_back_and_its_port_never_closed(installed):
                           timeout=120)
     assert here.stdout.startswith("* OK"), here.stdout + installed.journal()
     installed.wait_for(lambda: main_pid(installed, "imapd") not in (0, before))
+
+
+def test_upgrade_refuses_nobody_and_ends_no_session(installed, tmp_path):
+    """What the package does when a newer one is installed over it."""
+    newer = newer_deb(tmp_path)
+    subprocess.run(["cp", newer, f"{installed.folder}/root/newer.deb"], check=True)
+    before = {s: main_pid(installed, s) for s in SERVICES}
+    session = subprocess.Popen(
+        ["nsenter", "-t", str(installed.pid), "-n", PYTHON, "-c", SESSION, PASSWORD],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert session.stdout.readline() == "selected\n"
+    said = installed.text("dpkg", "-i", "/root/newer.deb")
+    assert "the new programs take over" in said, said
+    for service in ("authd", "keyd"):
+        installed.wait_for(lambda s=service: main_pid(installed, s) not in (0, before[s]))
+    for service in ("smtpd", "imapd", "pop3d"):
+        assert main_pid(installed, service) == before[service], "it executed the new one itself"
+    out = session.communicate("\n", timeout=120)[0]
+    assert re.fullmatch(r"OK [1-9]\d* \[\]\n", out), out + installed.journal()
+    for service in SERVICES:
+        assert installed.text("systemctl", "is-active", f"mailstead-{service}").strip() == "active"
+
+
+def test_the_backup_unit(installed):
+    installed.text("mailsteadctl", "set", "backup.folder", "/var/backups/mailstead")
+    assert installed.text("systemctl", "is-active", "mailstead-backup.timer").strip() == "active"
+    assert installed.run("systemctl", "start", "mailstead-backup").returncode == 0, \
+        installed.journal()
+    assert len(os.listdir(f"{installed.folder}/var/backups/mailstead/generations")) == 1
 
 
 def test_restart_of_the_target_restarts_all(installed):
