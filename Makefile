@@ -183,7 +183,10 @@ check:
 	@$(MAKE) -j$(JOBS) all $(UNIT)
 	@$(MAKE) check-unit check-protocol check-e2e check-crash
 # The Debian package in a clean Debian: needs root and Debian's package sources, takes minutes.
-.PHONY: check-package check-long deb-check
+.PHONY: check-install check-package check-long deb-check
+# The package installed, used, upgraded and purged in a clean Debian; check-package looks at more.
+check-install: deb
+	MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider tests/package/test_package.py
 deb-check: deb
 	@bash packaging/deb-check.sh '$(BUILD)/deb'
 check-package: deb-check
@@ -392,7 +395,7 @@ help:
 	@echo '  make install       DESTDIR= prefix=/usr/local sysconfdir=/etc and the other GNU folders'
 	@echo '  make deb           Debian packages, in $$BUILD/deb; DEB_ARCH=arm64 for another machine'
 	@echo '  make rpm, make oci an RPM; an image for containers (rpmbuild, buildah must be there)'
-	@echo '  make check-package its gates, and the package in a clean Debian (root, minutes)'
+	@echo '  make check-install the package in a clean Debian (root); check-package: its gates too'
 	@echo '  make clean         removes $$BUILD'
 	@echo 'Working on it:'
 	@echo '  make asan          unit and protocol tests with the address and undefined sanitizers'

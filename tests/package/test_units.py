@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from test_package import ALICE, ENV, MIRROR, PASSWORD, SUITE, deb_of, newer_deb
+from test_package import ALICE, DEBS, ENV, MIRROR, PASSWORD, SUITE, deb_of, newer_deb
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
