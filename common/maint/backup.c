@@ -1,4 +1,5 @@
-/* backup [FOLDER] [--keep=N] [--bodies] [--scheduled]: hot, consistent, and looked at before it counts. */
+/* backup [FOLDER] [--keep=N] [--bodies] [--scheduled]: hot, consistent, and looked at before it
+ * counts. */
 #include "common/maint/backup.h"
 
 #include "common/base/mem.h"
