@@ -79,6 +79,11 @@ static bool on_resolve(struct authd *a, const struct ipc_peer *peer, const struc
 	for (uint32_t i = 0; i < r.count; i++) {
 		const struct account *acc = r.targets[i].account;
 
+		if (!acc) {
+			targets[i] = (struct ipc_target){
+			    .address = r.targets[i].remote, .detail = span_make("", 0)};
+			continue;
+		}
 		targets[i] = (struct ipc_target){
 		    .account = acc->number,
 		    .quota_bytes = acc->row.quota_bytes,

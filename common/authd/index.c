@@ -11,6 +11,7 @@ void index_init(struct index *ix)
 	ix->numbers = hash_new();
 	ix->aliases = hash_new();
 	ix->domains = hash_new();
+	ix->domain_aliases = hash_new();
 	ix->mark = 0;
 }
 
@@ -102,16 +103,26 @@ static void free_domain(struct span key, void *value, void *arg)
 	domain_free(value);
 }
 
+static void free_domain_alias(struct span key, void *value, void *arg)
+{
+	struct domain_alias *da = value;
+
+	disown(&da->name);
+	mem_free(da);
+}
+
 void index_clear(struct index *ix)
 {
 	if (!ix->numbers)
 		return;
 	hash_each(ix->numbers, free_account, NULL);
 	hash_each(ix->aliases, free_alias, NULL);
+	hash_each(ix->domain_aliases, free_domain_alias, NULL);
 	hash_each(ix->domains, free_domain, NULL);
 	hash_free(ix->accounts);
 	hash_free(ix->numbers);
 	hash_free(ix->aliases);
+	hash_free(ix->domain_aliases);
 	hash_free(ix->domains);
 	*ix = (struct index){0};
 }
@@ -120,6 +131,13 @@ void index_clear(struct index *ix)
 struct domain *index_domain(const struct index *ix, struct span name)
 {
 	return hash_get(ix->domains, name);
+}
+
+struct domain *index_domain_alias(const struct index *ix, struct span name)
+{
+	const struct domain_alias *da = hash_get(ix->domain_aliases, name);
+
+	return da ? da->domain : NULL;
 }
 
 struct account *index_account(const struct index *ix, struct span address)
@@ -234,7 +252,7 @@ static int apply_domain(struct index *ix, struct span name, struct span row, str
 	struct domain *d = index_domain(ix, name);
 
 	if (!row.p) {
-		if (!d || d->account_count > 0 || d->alias_count > 0)
+		if (!d || d->account_count > 0 || d->alias_count > 0 || d->name_count > 0)
 			return d ? corrupt(err, "a domain in use was removed") : 0;
 		hash_remove(ix->domains, name);
 		domain_free(d);
@@ -249,6 +267,31 @@ static int apply_domain(struct index *ix, struct span name, struct span row, str
 		hash_set(ix->domains, name, d);
 	}
 	d->created = r.created;
+	return 0;
+}
+
+static int apply_domain_alias(struct index *ix, struct span name, struct span row, struct err *err)
+{
+	struct domain_alias *da = hash_get(ix->domain_aliases, name);
+	struct domain *d = NULL;
+	struct span target;
+
+	if (row.p && row_dec_text(row, &target))
+		d = index_domain(ix, target);
+	if (row.p && !d)
+		return corrupt(err, "a domain alias does not decode or leads nowhere");
+	if (da) {
+		da->domain->name_count--;
+		hash_remove(ix->domain_aliases, name);
+		free_domain_alias(name, da, NULL);
+	}
+	if (!row.p)
+		return 0;
+	da = mem_zalloc(sizeof(*da));
+	da->name = own(name);
+	da->domain = d;
+	d->name_count++;
+	hash_set(ix->domain_aliases, name, da);
 	return 0;
 }
 
@@ -357,6 +400,7 @@ static int apply_alias(struct index *ix, struct span address, struct span row, s
 	al->address = own(address);
 	al->domain = d;
 	al->targets = mem_array(r.count, sizeof(*al->targets));
+	al->until = r.until;
 	for (al->count = 0; al->count < r.count; al->count++)
 		al->targets[al->count] = own(dec_bytes(&r.targets));
 	d->alias_count++;
@@ -521,6 +565,8 @@ int index_apply(struct index *ix, struct span key, struct span row, struct err *
 	switch (kind) {
 	case ROW_DOMAIN:
 		return apply_domain(ix, d.in, row, err);
+	case ROW_DOMAIN_ALIAS:
+		return apply_domain_alias(ix, d.in, row, err);
 	case ROW_USER:
 		return apply_user(ix, number, row, err);
 	case ROW_ALIAS:

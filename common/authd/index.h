@@ -19,6 +19,7 @@ struct domain {
 	uint64_t created;
 	struct list accounts; /* by number */
 	size_t account_count, alias_count;
+	size_t name_count; /* domain aliases that lead here */
 };
 
 struct app {
@@ -55,15 +56,23 @@ struct alias {
 	struct span address; /* or "@domain" */
 	uint32_t count;
 	struct span *targets;
-	uint64_t mark; /* resolve and loop check: seen in this walk */
+	uint64_t until; /* 0: for ever */
+	uint64_t mark;  /* resolve and loop check: seen in this walk */
 	uint32_t height;
 	bool is_on_path;
+};
+
+/* Another name of a domain. */
+struct domain_alias {
+	struct span name;
+	struct domain *domain;
 };
 
 struct index {
 	struct hash *accounts; /* by address, those being deleted left out */
 	struct hash *numbers;  /* by number, all */
 	struct hash *aliases, *domains;
+	struct hash *domain_aliases; /* name -> struct domain_alias */
 	uint64_t mark;
 };
 
@@ -74,6 +83,8 @@ void index_clear(struct index *ix);
 int index_apply(struct index *ix, struct span key, struct span row, struct err *err);
 
 struct domain *index_domain(const struct index *ix, struct span name);
+/* The domain that this is another name of. */
+struct domain *index_domain_alias(const struct index *ix, struct span name);
 struct account *index_account(const struct index *ix, struct span address);
 struct account *index_number(const struct index *ix, uint64_t number);
 struct alias *index_alias(const struct index *ix, struct span address);

@@ -9,10 +9,19 @@ bool found_is_local(const struct found *f)
 	return f->account || f->alias;
 }
 
+/* An alias that has not ended. */
+static struct alias *live_alias(const struct resolver *rv, struct span key)
+{
+	struct alias *al = index_alias(rv->ix, key);
+
+	return al && al->until != 0 && al->until <= rv->now ? NULL : al;
+}
+
 /* The account or alias of exactly this local part. */
 static bool find_exact(
-    const struct index *ix, struct span local, struct span domain, struct found *out)
+    const struct resolver *rv, struct span local, struct span domain, struct found *out)
 {
+	const struct index *ix = rv->ix;
 	struct name nm = {.local_n = local.n, .domain_n = domain.n};
 	char text[NAME_TEXT_MAX + 1];
 	struct span key;
@@ -25,7 +34,7 @@ static bool find_exact(
 	if (out->account && !account_is_mailbox(out->account))
 		out->account = NULL;
 	if (!out->account)
-		out->alias = index_alias(ix, key);
+		out->alias = live_alias(rv, key);
 	return found_is_local(out);
 }
 
@@ -82,18 +91,25 @@ void resolve_step(const struct resolver *rv, const struct name *nm, struct found
 	struct name all = *nm;
 
 	*out = (struct found){0};
+	if (!d && (d = index_domain_alias(rv->ix, domain)) != NULL) {
+		/* By the name of the domain that it stands for. */
+		memcpy(all.domain, d->name.p, d->name.n);
+		all.domain[d->name.n] = '\0';
+		all.domain_n = d->name.n;
+		domain = d->name;
+	}
 	if (!d && domain.n > 0 && !(span_ieq(domain, span_of(rv->hostname)) && is_special(local))) {
 		out->is_remote = true;
 		return;
 	}
 	if (domain.n == 0 && !d)
 		domain = span_of(rv->hostname);
-	if (find_exact(rv->ix, local, domain, out))
+	if (find_exact(rv, local, domain, out))
 		return;
 	if (base < local.n) {
 		out->detail = span_from(local, base + 1);
 		local = span_sub(local, 0, base);
-		if (find_exact(rv->ix, local, domain, out))
+		if (find_exact(rv, local, domain, out))
 			return;
 	}
 	if (is_special(local) || nm->domain_n == 0) {
@@ -102,7 +118,7 @@ void resolve_step(const struct resolver *rv, const struct name *nm, struct found
 	}
 	out->detail = span_of(NULL);
 	all.local_n = 0;
-	out->alias = index_alias(rv->ix, span_make(text, name_format(&all, text)));
+	out->alias = live_alias(rv, span_make(text, name_format(&all, text)));
 }
 
 void resolve_clear(struct resolve_result *r)
@@ -111,7 +127,8 @@ void resolve_clear(struct resolve_result *r)
 	*r = (struct resolve_result){0};
 }
 
-static bool add_target(struct resolve_result *r, struct account *a, struct span detail)
+static bool add_target(
+    struct resolve_result *r, struct account *a, struct span remote, struct span detail)
 {
 	struct resolve_target *t;
 
@@ -123,6 +140,7 @@ static bool add_target(struct resolve_result *r, struct account *a, struct span 
 	}
 	t = &r->targets[r->count++];
 	t->account = a;
+	t->remote = remote;
 	t->detail_n = detail.n <= sizeof(t->detail) ? detail.n : 0;
 	if (t->detail_n > 0)
 		memcpy(t->detail, detail.p, t->detail_n);
@@ -144,7 +162,7 @@ static bool visit(struct index *ix, const struct found *f, struct span detail,
 		if (f->account->mark == ix->mark)
 			return true;
 		f->account->mark = ix->mark;
-		return add_target(out, f->account, detail);
+		return add_target(out, f->account, span_of(NULL), detail);
 	}
 	if (!f->alias || f->alias->mark == ix->mark)
 		return true;
@@ -153,6 +171,15 @@ static bool visit(struct index *ix, const struct found *f, struct span detail,
 	f->alias->mark = ix->mark;
 	stack[(*depth)++] = (struct frame){.alias = f->alias, .detail = detail};
 	return true;
+}
+
+/* Several ways may lead to one address elsewhere. */
+static bool has_remote(const struct resolve_result *r, struct span address)
+{
+	for (uint32_t i = 0; i < r->count; i++)
+		if (span_eq(r->targets[i].remote, address))
+			return true;
+	return false;
 }
 
 static bool expand(const struct resolver *rv, const struct found *first, struct resolve_result *out)
@@ -166,16 +193,22 @@ static bool expand(const struct resolver *rv, const struct found *first, struct 
 	while (ok && depth > 0) {
 		struct frame *f = &stack[depth - 1];
 		struct found found;
+		struct span target;
 
 		if (f->next == f->alias->count) {
 			depth--;
 			continue;
 		}
-		if (name_parse(&f->nm, f->alias->targets[f->next++], NULL) < 0)
+		target = f->alias->targets[f->next++];
+		if (name_parse(&f->nm, target, NULL) < 0)
 			continue;
 		resolve_step(rv, &f->nm, &found);
-		ok = visit(rv->ix, &found, found.detail.n > 0 ? found.detail : f->detail, stack,
-		    &depth, out);
+		if (found.is_remote)
+			ok =
+			    has_remote(out, target) || add_target(out, NULL, target, span_of(NULL));
+		else
+			ok = visit(rv->ix, &found, found.detail.n > 0 ? found.detail : f->detail,
+			    stack, &depth, out);
 	}
 	mem_free(stack);
 	return ok;

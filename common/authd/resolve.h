@@ -17,10 +17,12 @@ struct resolver {
 	struct index *ix;
 	const char *separators; /* may be "" */
 	const char *hostname;   /* its postmaster and abuse are ours too */
+	uint64_t now;           /* seconds since 1970: aliases that ended by then are none */
 };
 
 struct resolve_target {
-	struct account *account;
+	struct account *account; /* NULL: an address on another server */
+	struct span remote;      /* then; points into the index */
 	size_t detail_n;
 	char detail[MAIL_LOCAL_MAX];
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define ROW_VERSION 1
+#define ROW_VERSION_UNTIL 2 /* of an alias that ends */
 
 static void key_begin(struct db_key *k, enum row_kind kind)
 {
@@ -126,10 +127,28 @@ void row_enc_alias(struct strbuf *b, const struct span *targets, uint32_t count)
 		enc_bytes(b, targets[i]);
 }
 
+void row_enc_alias_until(
+    struct strbuf *b, const struct span *targets, uint32_t count, uint64_t until)
+{
+	if (until == 0) {
+		row_enc_alias(b, targets, count);
+		return;
+	}
+	enc_u8(b, ROW_VERSION_UNTIL);
+	enc_u64(b, until);
+	enc_u32(b, count);
+	for (uint32_t i = 0; i < count; i++)
+		enc_bytes(b, targets[i]);
+}
+
 bool row_dec_alias(struct span row, struct alias_row *r)
 {
-	struct dec d = begin(row);
+	struct dec d = dec_of(row);
+	uint8_t version = dec_u8(&d);
 
+	if (version != ROW_VERSION && version != ROW_VERSION_UNTIL)
+		return false;
+	r->until = version == ROW_VERSION_UNTIL ? dec_u64(&d) : 0;
 	r->count = dec_u32(&d);
 	r->targets = d;
 	if (!dec_ok(&d) || r->count == 0 || r->count > ALIAS_TARGETS_MAX)
@@ -156,6 +175,20 @@ bool row_dec_limits(struct span row, struct limits_row *r)
 
 	for (int i = 0; i < LIMIT_COUNT; i++)
 		r->values[i] = dec_u64(&d);
+	return dec_done(&d);
+}
+
+void row_enc_text(struct strbuf *b, struct span text)
+{
+	enc_u8(b, ROW_VERSION);
+	enc_bytes(b, text);
+}
+
+bool row_dec_text(struct span row, struct span *text)
+{
+	struct dec d = begin(row);
+
+	*text = dec_bytes(&d);
 	return dec_done(&d);
 }
 

@@ -10,22 +10,23 @@
 
 /* In the order in which they are loaded: what a row refers to comes before it. */
 enum row_kind {
-	ROW_COUNTER = 1,  /* name -> u64, the next number to give out */
-	ROW_DOMAIN = 2,   /* domain -> domain_row */
-	ROW_USER = 3,     /* account -> user_row */
-	ROW_LOGIN = 4,    /* address -> account */
-	ROW_ALIAS = 5,    /* address or "@domain" -> alias_row */
-	ROW_APP = 6,      /* account, id -> app_row */
-	ROW_APP_USED = 7, /* account, id -> time */
-	ROW_KNOWN = 8,    /* account, network -> time of the last good login from there */
-	ROW_SESSION = 9,  /* hash of the token -> session_row */
-	ROW_AUDIT = 10,   /* number -> audit_row */
-	ROW_TOTP = 11,    /* account -> totp_row */
-	ROW_SETUP = 12,   /* -> setup_row */
-	ROW_LIMITS = 13,  /* account -> limits_row */
-	ROW_GRANTS = 14,  /* account -> alias_row: what else it may send as */
-	ROW_SENT = 15,    /* account -> what it has sent, sending.c */
-	ROW_LAST = ROW_SENT,
+	ROW_COUNTER = 1,       /* name -> u64, the next number to give out */
+	ROW_DOMAIN = 2,        /* domain -> domain_row */
+	ROW_USER = 3,          /* account -> user_row */
+	ROW_LOGIN = 4,         /* address -> account */
+	ROW_ALIAS = 5,         /* address or "@domain" -> alias_row */
+	ROW_APP = 6,           /* account, id -> app_row */
+	ROW_APP_USED = 7,      /* account, id -> time */
+	ROW_KNOWN = 8,         /* account, network -> time of the last good login from there */
+	ROW_SESSION = 9,       /* hash of the token -> session_row */
+	ROW_AUDIT = 10,        /* number -> audit_row */
+	ROW_TOTP = 11,         /* account -> totp_row */
+	ROW_SETUP = 12,        /* -> setup_row */
+	ROW_LIMITS = 13,       /* account -> limits_row */
+	ROW_GRANTS = 14,       /* account -> alias_row: what else it may send as */
+	ROW_SENT = 15,         /* account -> what it has sent, sending.c */
+	ROW_DOMAIN_ALIAS = 16, /* domain -> the domain whose addresses it has too, as text */
+	ROW_LAST = ROW_DOMAIN_ALIAS,
 };
 
 enum user_flag {
@@ -56,6 +57,7 @@ struct user_row {
 };
 
 struct alias_row {
+	uint64_t until; /* it is one before that; 0: for ever */
 	uint32_t count;
 	struct dec targets; /* read one after the other with dec_bytes */
 };
@@ -127,6 +129,10 @@ bool row_dec_domain(struct span row, struct domain_row *r);
 void row_enc_user(struct strbuf *b, const struct user_row *r);
 bool row_dec_user(struct span row, struct user_row *r);
 void row_enc_alias(struct strbuf *b, const struct span *targets, uint32_t count);
+void row_enc_alias_until(
+    struct strbuf *b, const struct span *targets, uint32_t count, uint64_t until);
+void row_enc_text(struct strbuf *b, struct span text);
+bool row_dec_text(struct span row, struct span *text);
 bool row_dec_alias(struct span row, struct alias_row *r); /* every target was checked */
 void row_enc_limits(struct strbuf *b, const struct limits_row *r);
 bool row_dec_limits(struct span row, struct limits_row *r);

@@ -4,6 +4,7 @@
 #include "common/authd/setup.h"
 
 #include "common/base/mem.h"
+#include "common/event/clock.h"
 
 #define PASSES 2
 #define LANES 1
@@ -14,6 +15,7 @@ struct resolver authd_resolver(struct authd *a)
 	    .ix = &a->index,
 	    .separators = config_str(a->cfg, SET_ADDRESS_SEPARATOR),
 	    .hostname = config_str(a->cfg, SET_SERVER_HOSTNAME),
+	    .now = (uint64_t)clock_now(),
 	};
 }
 

@@ -77,6 +77,11 @@ void verb_setup_begin(struct call *call);
 void verb_domain_add(struct call *call);
 void verb_domain_remove(struct call *call);
 void verb_domain_list(struct call *call);
+/* verbs_domain_alias.c */
+void verb_domain_alias_add(struct call *call);
+void verb_domain_alias_remove(struct call *call);
+void verb_domain_alias_list(struct call *call);
+/* verbs_domain.c */
 void verb_alias_add(struct call *call);
 void verb_alias_remove(struct call *call);
 void verb_alias_list(struct call *call);

@@ -2,6 +2,7 @@
 #include "common/authd/args.h"
 #include "common/base/mem.h"
 #include "common/event/clock.h"
+#include "common/mail/date.h"
 
 void verb_domain_add(struct call *call)
 {
@@ -18,6 +19,11 @@ void verb_domain_add(struct call *call)
 	}
 	if (index_domain(&call->a->index, span_make(name, n))) {
 		call_fail(call, ERR_EXISTS, "%s is one of our domains already", name);
+		return;
+	}
+	if (index_domain_alias(&call->a->index, span_make(name, n))) {
+		call_fail(
+		    call, ERR_EXISTS, "%s is another name of a domain: remove that first", name);
 		return;
 	}
 	strbuf_init(&b, 64);
@@ -47,6 +53,11 @@ void verb_domain_remove(struct call *call)
 	if (d->account_count + d->alias_count > 0) {
 		call_fail(call, ERR_BUSY, "%s has %zu accounts and %zu aliases: remove them first",
 		    name, d->account_count, d->alias_count);
+		return;
+	}
+	if (d->name_count > 0) {
+		call_fail(call, ERR_BUSY, "%s has %zu other names: remove them first", name,
+		    d->name_count);
 		return;
 	}
 	row_key_text(&key, ROW_DOMAIN, span_make(name, n));
@@ -112,7 +123,7 @@ static int targets_add(struct targets *t, struct span address, struct err *err)
 	return 0;
 }
 
-/* A target must be a local address that exists; it may carry a subaddress. */
+/* A target is a local address that exists, perhaps with a subaddress, or one on another server. */
 static int add_target_arg(struct call *call, struct targets *t, struct span arg, struct err *err)
 {
 	struct resolver rv = authd_resolver(call->a);
@@ -125,10 +136,7 @@ static int add_target_arg(struct call *call, struct targets *t, struct span arg,
 		return -1;
 	n = name_format(&nm, text);
 	resolve_step(&rv, &nm, &f);
-	if (f.is_remote)
-		return err_set(err, ERR_UNSUPPORTED,
-		    "%s is not on this server: aliases cannot forward to other servers yet", text);
-	if (!found_is_local(&f))
+	if (!f.is_remote && !found_is_local(&f))
 		return err_set(err, ERR_NOT_FOUND, "no such account or alias: %s", text);
 	return targets_add(t, span_make(text, n), err);
 }
@@ -152,7 +160,7 @@ static int check_alias(struct call *call, struct span key, struct span row, bool
 
 /* old is not valid any more when this returns; address must not be its. */
 static void write_alias(struct call *call, const struct alias *old, struct span address,
-    const struct targets *t, bool is_new_name)
+    const struct targets *t, uint64_t until, bool is_new_name)
 {
 	struct strbuf row, old_row;
 	struct err err = ERR_INIT;
@@ -161,9 +169,9 @@ static void write_alias(struct call *call, const struct alias *old, struct span 
 
 	strbuf_init(&row, 128 * 1024);
 	strbuf_init(&old_row, 128 * 1024);
-	row_enc_alias(&row, t->t, t->n);
+	row_enc_alias_until(&row, t->t, t->n, until);
 	if (old)
-		row_enc_alias(&old_row, old->targets, old->count);
+		row_enc_alias_until(&old_row, old->targets, old->count, old->until);
 	row_key_text(&key, ROW_ALIAS, address);
 	rc = check_alias(call, db_key_span(&key), strbuf_span(&row), is_new_name,
 	    old ? strbuf_span(&old_row) : span_of(NULL), &err);
@@ -177,9 +185,56 @@ static void write_alias(struct call *call, const struct alias *old, struct span 
 	call_commit(call, "alias %.*s has %u targets", SPAN_FMT(address), t->n);
 }
 
+/* "2026-12-31": until the end of that day, UTC; "+7d", "+12h", "+30m": from now; "never". */
+static bool take_until(struct call *call, struct span word, uint64_t *until)
+{
+	uint64_t now = (uint64_t)clock_now(), n, year, month, day;
+	struct span s = word;
+	char unit;
+
+	if (span_eq(word, SPAN("never"))) {
+		*until = 0;
+		return true;
+	}
+	if (span_take_chr(&s, '+') && s.n > 1) {
+		unit = s.p[s.n - 1];
+		if (span_u64(span_sub(s, 0, s.n - 1), 100000, &n) && n > 0 &&
+		    (unit == 'd' || unit == 'h' || unit == 'm')) {
+			*until = now + n * (unit == 'd' ? 86400 : unit == 'h' ? 3600 : 60);
+			return true;
+		}
+	}
+	if (word.n == 10 && word.p[4] == '-' && word.p[7] == '-' &&
+	    span_u64(span_sub(word, 0, 4), 9999, &year) &&
+	    span_u64(span_sub(word, 5, 2), 12, &month) && month > 0 &&
+	    span_u64(span_sub(word, 8, 2), 31, &day) && day > 0 && year >= 1970) {
+		*until = (uint64_t)(mail_days_from_civil((int64_t)year, (int)month, (int)day) + 1) *
+			 86400;
+		if (*until > now)
+			return true;
+		call_fail(call, ERR_INVALID, "%.*s is over already", SPAN_FMT(word));
+		return false;
+	}
+	call_fail(call, ERR_INVALID,
+	    "--until needs a day (2026-12-31), a time from now (+7d, +12h, +30m) or never");
+	return false;
+}
+
+/* "--until WHEN" at the end of the arguments is taken off them. */
+static bool take_option(struct call *call, uint64_t *until)
+{
+	if (call->arg_count < 4 || !span_eq(call->args[call->arg_count - 2], SPAN("--until")))
+		return true;
+	if (!take_until(call, call->args[call->arg_count - 1], until))
+		return false;
+	call->arg_count -= 2;
+	return true;
+}
+
 /* An existing alias gets the targets added. */
 void verb_alias_add(struct call *call)
 {
+	uint64_t until = 0;
 	struct index *ix = &call->a->index;
 	struct resolver rv = authd_resolver(call->a);
 	struct targets *t = mem_zalloc(sizeof(*t));
@@ -194,6 +249,11 @@ void verb_alias_add(struct call *call)
 		goto out;
 	n = name_format(&nm, text);
 	old = index_alias(ix, span_make(text, n));
+	until = old ? old->until : 0;
+	if (!take_option(call, &until)) {
+		targets_clear(t);
+		return;
+	}
 	if (nm.local_n > 0 && !old && !arg_new_address(call, call->args[0], true, &nm, text)) {
 		targets_clear(t);
 		return;
@@ -212,7 +272,8 @@ void verb_alias_add(struct call *call)
 	/* Targets of other aliases exist: they can lead to a name only if it led somewhere before.
 	 */
 	resolve_step(&rv, &nm, &before);
-	write_alias(call, old, span_make(text, n), t, nm.local_n > 0 && !found_is_local(&before));
+	write_alias(
+	    call, old, span_make(text, n), t, until, nm.local_n > 0 && !found_is_local(&before));
 out:
 	targets_clear(t);
 	if (err.code != ERR_NONE)
@@ -260,7 +321,7 @@ static void remove_targets(struct call *call, struct alias *al, struct span addr
 		err_set(&err, ERR_INVALID, "an alias needs a target: remove it as a whole");
 	if (err.code == ERR_NONE) {
 		/* Fewer ways than before cannot loop, but the check is cheap to keep whole. */
-		write_alias(call, al, address, t, true);
+		write_alias(call, al, address, t, al->until, true);
 		targets_clear(t);
 		return;
 	}
@@ -307,6 +368,7 @@ static void show_alias(struct call *call, const void *p)
 	ipc_rec_text(&b, "alias", al->address);
 	ipc_rec_text(&b, "targets", strbuf_span(&targets));
 	strbuf_clear(&targets);
+	ipc_rec_number(&b, "until", IPC_TIME, al->until);
 	call_record(call, &b);
 }
 

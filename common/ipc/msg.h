@@ -96,10 +96,10 @@ enum ipc_resolve_status {
 #define IPC_RESOLVE_MAX 1000
 
 struct ipc_target {
-	uint64_t account;
+	uint64_t account; /* 0: an address on another server, to which the message goes on */
 	uint64_t quota_bytes;
 	uint64_t quota_messages;
-	struct span address; /* the account's main address */
+	struct span address; /* the account's main address, or the one elsewhere */
 	struct span detail;  /* subaddress: alice+detail@..., may be empty */
 };
 

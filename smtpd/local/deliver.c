@@ -123,7 +123,11 @@ static void keep_targets(struct delivery *d, struct rcpt *r, struct ipc_resolved
 		return;
 	}
 	while (r->target_count < m->count && ipc_target_next(m, &t)) {
-		t.address = t.detail = span_make("", 0);
+		t.detail = span_make("", 0);
+		if (t.account != 0)
+			t.address = span_make("", 0);
+		else if (!keep(d, &t.address))
+			rcpt_failed(r, "451 4.3.0 too many targets");
 		r->targets[r->target_count++] = t;
 	}
 }
@@ -254,8 +258,11 @@ void delivery_write(struct delivery *d)
 		const struct rcpt *r = &d->rcpts[i];
 
 		for (uint32_t k = 0; !r->is_failed && k < r->target_count; k++) {
-			struct put *p = mem_zalloc(sizeof(*p));
+			struct put *p;
 
+			if (r->targets[k].account == 0)
+				continue; /* goes on with its outcome */
+			p = mem_zalloc(sizeof(*p));
 			p->delivery = d;
 			p->rcpt = i;
 			p->account = r->targets[k].account;

@@ -64,7 +64,7 @@ struct rcpt {
 	bool is_failed;        /* temporary: try again */
 	bool is_fault;         /* and it is our fault: try again soon */
 	char reply[128];
-	struct ipc_target *targets; /* spans are not kept */
+	struct ipc_target *targets; /* only addresses elsewhere are kept, in the arena */
 	uint32_t target_count;
 };
 
@@ -92,6 +92,9 @@ struct outcome {
 	struct queue_rcpt row; /* when it is not: as it will be */
 	char *address, *reply, *session, *from;
 	uint64_t size;
+	char **forwards; /* addresses elsewhere, to which it goes on */
+	size_t forward_count;
+	bool is_only_forwarded;
 };
 
 /* scan.c */

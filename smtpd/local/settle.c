@@ -22,6 +22,9 @@ static void outcome_free(struct outcome *o)
 {
 	mem_free(o->address);
 	mem_free(o->reply);
+	for (size_t i = 0; i < o->forward_count; i++)
+		mem_free(o->forwards[i]);
+	mem_free(o->forwards);
 	mem_free(o->session);
 	mem_free(o->from);
 	mem_free(o);
@@ -46,6 +49,50 @@ static int trace(
 	return trace_add(txn, &s->trace, &r, err);
 }
 
+/* In the transaction that takes the recipient out: so each happens once, or neither does. */
+static int forward_all(
+    const struct settle *s, const struct outcome *o, struct db_txn *txn, struct err *err)
+{
+	struct trace_record t = {
+	    .time = clock_now(),
+	    .event = TRACE_FORWARDED,
+	    .qid = o->qid,
+	    .size = o->size,
+	    .session = span_of(o->session),
+	    .from = span_of(o->from),
+	    .text = o->row.address,
+	};
+	struct queue_rcpt there;
+	struct strbuf orcpt;
+	struct err missing;
+	int result = 0;
+
+	if (o->forward_count == 0 || queue_rcpt_get(txn, o->qid, o->row.n, &there, &missing) < 0)
+		return 0;
+	strbuf_init(&orcpt, 1024);
+	strbuf_add(&orcpt, there.orcpt);
+	for (size_t i = 0; i < o->forward_count && result == 0; i++) {
+		struct queue_rcpt r = {
+		    .qid = o->qid,
+		    .class = QUEUE_REMOTE,
+		    .state = QUEUE_WAITING,
+		    .address = span_of(o->forwards[i]),
+		    .next = t.time,
+		    .last_reply = span_make("", 0),
+		    .host = span_make("", 0),
+		    .notify = there.notify,
+		    .orcpt = strbuf_span(&orcpt),
+		};
+
+		t.to = r.address;
+		result = queue_rcpt_add(txn, &r, err);
+		if (result == 0)
+			result = trace_add(txn, &s->trace, &t, err);
+	}
+	strbuf_clear(&orcpt);
+	return result;
+}
+
 static int remove_all(struct settle *s, struct db_txn *txn, struct err *err)
 {
 	s->file_count = 0;
@@ -53,11 +100,12 @@ static int remove_all(struct settle *s, struct db_txn *txn, struct err *err)
 		struct outcome *o = container_of(it, struct outcome, link);
 		struct blob *file = &s->files[s->file_count];
 
-		if (queue_rcpt_remove(txn, o->qid, o->row.n, file, err) < 0)
+		if (forward_all(s, o, txn, err) < 0 ||
+		    queue_rcpt_remove(txn, o->qid, o->row.n, file, err) < 0)
 			return -1;
 		if (file->is_file)
 			s->file_count++;
-		if (trace(s, o, txn, err) < 0)
+		if (!o->is_only_forwarded && trace(s, o, txn, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -193,6 +241,18 @@ static void settle_write(void *arg)
 	}
 }
 
+static void keep_forwards(struct outcome *o, const struct rcpt *r)
+{
+	o->forwards = mem_array(r->target_count + 1, sizeof(*o->forwards));
+	o->is_only_forwarded = r->target_count > 0;
+	for (uint32_t i = 0; i < r->target_count; i++) {
+		o->is_only_forwarded &= r->targets[i].account == 0;
+		if (r->targets[i].account == 0)
+			o->forwards[o->forward_count++] =
+			    mem_strndup(r->targets[i].address.p, r->targets[i].address.n);
+	}
+}
+
 void settle_add(
     struct local *l, const struct queue_entry *e, const struct rcpt *r, bool is_delivered)
 {
@@ -209,6 +269,7 @@ void settle_add(
 	o->address = mem_strndup(r->row.address.p, r->row.address.n);
 	o->row.address = span_make(o->address, r->row.address.n);
 	o->row.host = o->row.orcpt = span_make("", 0);
+	keep_forwards(o, r);
 	if (is_delivered) {
 		l->delivered++;
 	} else {

@@ -126,6 +126,9 @@ struct span queue_dest_of(const struct queue_rcpt *r);
  * a notice is due. */
 int queue_each_told(struct db_txn *txn, bool (*fn)(void *arg, uint64_t qid, uint32_t n), void *arg,
     struct err *err);
+/* One more recipient of a message that is there, before another is taken out. r->qid is set, r->n
+ * is chosen. */
+int queue_rcpt_add(struct db_txn *txn, struct queue_rcpt *r, struct err *err);
 /*
  * Takes a recipient out. With the last one the entry goes, and its body: if that is a file, *blob
  * is filled (is_file true) for the caller to unlink after the commit. Not there any more is fine: a

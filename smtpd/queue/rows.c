@@ -517,6 +517,20 @@ static int remove_entry(struct db_txn *txn, uint64_t qid, struct blob *file, str
 	return remove_row(txn, key_entry(&k, 'e', qid), err);
 }
 
+int queue_rcpt_add(struct db_txn *txn, struct queue_rcpt *r, struct err *err)
+{
+	struct db_cursor c;
+	struct db_key k;
+	int found;
+
+	if (db_cursor_open(txn, &c, key_entry(&k, 'r', r->qid), err) < 0)
+		return -1;
+	found = db_last(&c, err);
+	r->n = found == 1 && c.key.n == 13 ? be_get32(c.key.p + 9) + 1 : 0;
+	db_cursor_close(&c);
+	return found < 0 ? -1 : put_rcpt(txn, r, err);
+}
+
 int queue_rcpt_remove(
     struct db_txn *txn, uint64_t qid, uint32_t n, struct blob *file, struct err *err)
 {

@@ -326,15 +326,17 @@ def test_resolve(authd):
         assert not auth.may_send(77, "bob@example.test")
 
 
-def test_alias_loops_and_foreign_targets_are_refused(authd):
+def test_alias_loops_are_refused_and_targets_may_be_elsewhere(authd):
     add = ("alias", "add")
     authd.admin(*add, "a@example.test", "alice@example.test")
     authd.admin(*add, "b@example.test", "a@example.test")
     authd.admin(*add, "c@example.test", "b@example.test")
     why = refused(ERR_INVALID, authd.admin, *add, "a@example.test", "c@example.test")
     assert "a@example.test > c@example.test > b@example.test > a@example.test" in why
-    assert "cannot forward" in refused(
-        ERR_UNSUPPORTED, authd.admin, *add, "x@example.test", "x@elsewhere.test")
+    authd.admin(*add, "away@example.test", "x@elsewhere.test")
+    with authd.auth() as auth:
+        assert auth.resolve("away@example.test") == (ipc.LOCAL, [(0, "x@elsewhere.test", "")])
+    authd.admin("alias", "remove", "away@example.test")
     refused(ERR_NOT_FOUND, authd.admin, *add, "x@example.test", "nobody@example.test")
     refused(ERR_NOT_FOUND, authd.admin, *add, "x@elsewhere.test", "alice@example.test")
     refused(ERR_EXISTS, authd.admin, *add, "bob@example.test", "alice@example.test")
@@ -343,7 +345,8 @@ def test_alias_loops_and_foreign_targets_are_refused(authd):
     refused(ERR_BUSY, authd.admin, "domain", "remove", "example.test")
     authd.admin(*add, "c@example.test", "bob@example.test")
     rows, _ = authd.admin("alias", "list")
-    assert rows[2] == {"alias": "c@example.test", "targets": "b@example.test bob@example.test"}
+    assert rows[2] == {"alias": "c@example.test", "targets": "b@example.test bob@example.test",
+                       "until": 0}
     authd.admin("alias", "remove", "c@example.test", "b@example.test")
     assert authd.admin("alias", "list")[0][2]["targets"] == "bob@example.test"
     refused(ERR_INVALID, authd.admin, "alias", "remove", "c@example.test", "bob@example.test")

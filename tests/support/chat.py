@@ -4,7 +4,8 @@ One behaviour a file. Lines before the first `connect` or `include` are the head
 
     # why this dialogue exists
     set NAME VALUE        a setting; files with the same settings share one appliance
-    account NAME ...      accounts of this run's own: ${NAME} is the address
+    account NAME ...      accounts of this run's own: ${NAME} is the address,
+                          ${NAME_local} what stands before its @
     ctl WORD ...          an administrator's command before the dialogue
     splits                run also once for each place where TCP may cut what the client says,
                           next to CR, LF, NUL and dots (all places with `splits all`)
@@ -27,6 +28,7 @@ Then steps, one a line:
     accepted N                this connection's session had N messages accepted (its log says so)
     event regex               the log has a line of this session that matches; noevent regex: none
     ctl WORD ...              a command; O/ regex: found in its output; O! regex: not found
+    until WORD ...            a command, again and again until the next O/ line is found in it
     delivered QID             the message is in the mailboxes
     settled QID               and out of the queue
     mail NAME                 the next message in NAME's INBOX comes within a minute, and is removed
@@ -51,7 +53,7 @@ FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
                       "protocol", "chat")
 TIMEOUT = 20
 STEPS = {"connect", "connect-raw", "use", "include", "C:", "C+", "S:", "S/", "S*", "starttls", "closed", "drop",
-         "shut", "accepted", "event", "noevent", "ctl", "delivered", "settled", "O/", "O!", "mail", "M:", "M/", "M*",
+         "shut", "accepted", "event", "noevent", "ctl", "until", "delivered", "settled", "O/", "O!", "mail", "M:", "M/", "M*",
          "M!", "M."}
 SIOCOUTQNSD = 0x894B  # bytes that TCP has not sent yet
 SPLIT_BYTES = b"\r\n.\0"
@@ -304,6 +306,7 @@ class Run:
             self.variables[chat.table] = case
         self.connections, self.conn = {}, None
         self.output, self.message = "", None
+        self.again = None
         self.said = []      # the transcript
         self.chunks = []    # lengths and bytes of what the client sent, for the splits
         self.pending = b""
@@ -318,6 +321,7 @@ class Run:
         for name in self.chat.accounts:
             address = f"{name}-{self.chat.name}-{os.getpid()}@example.test"
             self.variables[name] = address.encode()
+            self.variables[f"{name}_local"] = address.split("@")[0].encode()
             ensure_account(self.appliance, address)
         try:
             for self.number, words in self.chat.commands:
@@ -396,6 +400,11 @@ class Run:
         raise Wrong(f"the message ended before {rest!r}")
 
     def look(self, kind, rest):
+        if self.again and kind == "/":
+            words, self.again = self.again, None
+            wanted = pattern(rest, self.variables)
+            self.until(lambda: self.do_ctl(words) or wanted.search(self.output),
+                       f"no {rest!r} in {words!r}")
         found = pattern(rest, self.variables).search(self.output)
         if bool(found) != (kind == "/"):
             raise Wrong(f"{'no ' if kind == '/' else ''}{rest!r} in {self.output!r}")
@@ -478,6 +487,9 @@ class Run:
     def do_settled(self, rest):
         self.until(lambda: self.appliance.run_ctl("queue", "show", self.text(rest)).returncode,
                    f"{rest} stays in the queue")
+
+    def do_until(self, rest):
+        self.again = rest
 
     def do_mail(self, rest):
         address = self.variables[rest.strip()].decode()

@@ -13,7 +13,7 @@ static struct resolver rv;
 static void setup(void)
 {
 	index_init(&ix);
-	rv = (struct resolver){&ix, "+", "mx.example.test"};
+	rv = (struct resolver){&ix, "+", "mx.example.test", 0};
 }
 
 static void teardown(void)
@@ -89,10 +89,15 @@ static const char *look(const char *address)
 	strbuf_init(&b, sizeof(out) - 1);
 	resolve(&rv, span_of(address), &r);
 	strbuf_addf(&b, "%s:", words[r.status]);
-	for (uint32_t i = 0; i < r.count; i++)
-		strbuf_addf(&b, " %lu%s%.*s", (unsigned long)r.targets[i].account->number,
-		    r.targets[i].detail_n ? "+" : "", (int)r.targets[i].detail_n,
-		    r.targets[i].detail);
+	for (uint32_t i = 0; i < r.count; i++) {
+		const struct resolve_target *t = &r.targets[i];
+
+		if (t->account)
+			strbuf_addf(&b, " %lu%s%.*s", (unsigned long)t->account->number,
+			    t->detail_n ? "+" : "", (int)t->detail_n, t->detail);
+		else
+			strbuf_addf(&b, " %.*s", SPAN_FMT(t->remote));
+	}
 	memcpy(out, b.p, b.n + 1);
 	strbuf_clear(&b);
 	resolve_clear(&r);
@@ -264,6 +269,69 @@ START_TEST(senders)
 }
 END_TEST
 
+START_TEST(elsewhere)
+{
+	fill();
+	put_alias("away@example.test", "x@elsewhere.test");
+	put_alias("both@example.test", "alice@example.test x@elsewhere.test away@example.test");
+	ck_assert_str_eq(look("away@example.test"), "local: x@elsewhere.test");
+	ck_assert_str_eq(look("both@example.test"), "local: 1 x@elsewhere.test");
+	ck_assert_str_eq(look("x@elsewhere.test"), "remote:");
+	/* Nobody here may send as an address that only leads elsewhere. */
+	ck_assert(!resolve_may_send(&rv, index_number(&ix, 1), SPAN("away@example.test")));
+	ck_assert(resolve_may_send(&rv, index_number(&ix, 1), SPAN("both@example.test")));
+	ck_assert(!resolve_may_send(&rv, index_number(&ix, 1), SPAN("x@elsewhere.test")));
+}
+END_TEST
+
+START_TEST(aliases_that_end)
+{
+	const struct span target = SPAN("alice@example.test");
+	struct strbuf b;
+	struct db_key key;
+
+	fill();
+	strbuf_init(&b, 1000);
+	row_enc_alias_until(&b, &target, 1, 100);
+	row_key_text(&key, ROW_ALIAS, SPAN("short@example.test"));
+	apply(&key, &b);
+	rv.now = 99;
+	ck_assert_str_eq(look("short@example.test"), "local: 1");
+	ck_assert_str_eq(look("short+x@example.test"), "local: 1+x");
+	rv.now = 100;
+	ck_assert_str_eq(look("short@example.test"), "unknown:");
+	ck_assert(!resolve_may_send(&rv, index_number(&ix, 1), SPAN("short@example.test")));
+}
+END_TEST
+
+START_TEST(other_names_of_domains)
+{
+	struct err err = ERR_INIT;
+	struct strbuf b;
+	struct db_key key;
+
+	fill();
+	strbuf_init(&b, 1000);
+	row_enc_text(&b, SPAN("example.test"));
+	row_key_text(&key, ROW_DOMAIN_ALIAS, SPAN("example.org"));
+	apply(&key, &b);
+	put_alias("@example.test", "bob@example.test");
+	ck_assert_str_eq(look("alice@example.org"), "local: 1");
+	ck_assert_str_eq(look("alice+x@EXAMPLE.org"), "local: 1+x");
+	ck_assert_str_eq(look("whoever@example.org"), "local: 2");
+	ck_assert_str_eq(look("postmaster@example.org"), "local: 1");
+	ck_assert_str_eq(look("alice@sub.example.org"), "remote:");
+	ck_assert(resolve_may_send(&rv, index_number(&ix, 1), SPAN("alice@example.org")));
+	/* It can neither lose its domain nor lead nowhere. */
+	strbuf_init(&b, 1000);
+	row_enc_text(&b, SPAN("nowhere.test"));
+	ck_assert_int_eq(index_apply(&ix, db_key_span(&key), strbuf_span(&b), &err), -1);
+	strbuf_clear(&b);
+	ck_assert_int_eq(index_apply(&ix, db_key_span(&key), span_of(NULL), &err), 0);
+	ck_assert_str_eq(look("alice@example.org"), "remote:");
+}
+END_TEST
+
 START_TEST(loops)
 {
 	struct err err = ERR_INIT;
@@ -432,6 +500,9 @@ int main(void)
 	tcase_add_test(c, nobody_yet);
 	tcase_add_test(c, aliases);
 	tcase_add_test(c, senders);
+	tcase_add_test(c, elsewhere);
+	tcase_add_test(c, aliases_that_end);
+	tcase_add_test(c, other_names_of_domains);
 	tcase_add_test(c, loops);
 	tcase_add_test(c, depth);
 	tcase_add_test(c, diamonds);
