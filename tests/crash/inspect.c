@@ -4,7 +4,7 @@
  * from each line of standard input; words behind it are passwords to try on every account.
  *
  * Messages carry a field "X-Token: name"; what is told of them is that name and the SHA-256 of
- * everything from that field on.
+ * everything from that field on. Of a notice, which quotes such a message: whom it is about.
  */
 #include "common/authd/password.h"
 #include "common/authd/rows.h"
@@ -79,6 +79,24 @@ static void json_error(const char *where, const struct err *err)
 }
 
 /* --- messages --------------------------------------------------------------------------------- */
+static void notice(struct span text)
+{
+	static const struct span field = SPAN_INIT("\r\nFinal-Recipient: rfc822; ");
+	ssize_t at;
+
+	if (span_find(text, field) < 0)
+		return;
+	json_key("notice_of");
+	strbuf_add_chr(&out, '[');
+	while ((at = span_find(text, field)) >= 0) {
+		text = span_from(text, (size_t)at + field.n);
+		at = span_chr(text, '\r');
+		json_comma();
+		json_text(span_sub(text, 0, at < 0 ? text.n : (size_t)at));
+	}
+	strbuf_add_chr(&out, ']');
+}
+
 static void message(struct blob_dir *blobs, const struct blob *blob)
 {
 	unsigned char sum[SHA256_LEN];
@@ -95,6 +113,7 @@ static void message(struct blob_dir *blobs, const struct blob *blob)
 		return;
 	}
 	rest = strbuf_span(&text);
+	notice(rest);
 	at = span_find(rest, SPAN("X-Token: "));
 	if (at < 0) {
 		json_string("unreadable", SPAN("no token"));
@@ -258,6 +277,7 @@ static bool on_rcpt(void *arg, const struct queue_rcpt *r)
 	json_number("n", r->n);
 	json_string("to", r->address);
 	json_number("state", r->state);
+	json_number("tries", r->tries);
 	json_number("is_remote", r->class == QUEUE_REMOTE);
 	if (queue_entry_get(w->txn, r->qid, &e, &err) < 0)
 		json_string("unreadable", span_of(err.text));

@@ -66,14 +66,14 @@ def check_sum(message, ledger, wrong, where):
     if "unreadable" in message:
         wrong.append(f"{where}: unreadable: {message['unreadable']}")
         return None
-    if ledger.sums.get(token) != message["sum"]:
+    if "notice_of" not in message and ledger.sums.get(token) != message["sum"]:
         wrong.append(f"{where}: {token} is not the message that was sent")
     return token
 
 
 def take_message(number, name, message, ledger, seen, wrong):
     token = check_sum(message, ledger, wrong, f"account {number} {name} {message['uid']}")
-    if token is None:
+    if token is None or take_notice(message, token, seen):
         return
     register = ("place", number, token)
     places = seen.setdefault(register, [])
@@ -83,18 +83,27 @@ def take_message(number, name, message, ledger, seen, wrong):
         text for bit, text in FLAGS.items() if message["flags"] & bit)
 
 
+def take_notice(message, token, seen):
+    """True if it is one: it stands for what it tells of."""
+    for recipient in message.get("notice_of", []):
+        seen.setdefault(("remote", recipient, token), []).append("notice")
+    return "notice_of" in message
+
+
 def take_queued(row, delivered, due, ledger, seen, wrong):
     where = f"queue {row['qid']} to {row['to']}"
     token = check_sum(row, ledger, wrong, where)
     if row["is_remote"]:
-        seen[("remote", row["to"], token)] = True
+        seen.setdefault(("remote", row["to"], token), []).append("queue")
+        seen[("tries", row["to"], token)] = row["tries"]
         return
     number = ledger.numbers[row["to"]]
     if f"{row['qid']}{number:016x}" in delivered:
         return  # in the store already: what is left here is a replay of nothing
     if row["state"] != 0 or f"{row['qid']}/{row['n']}" not in due:
         wrong.append(f"{where}: it waits for nothing")
-    seen.setdefault(("place", number, token), []).append("INBOX")
+    if token is not None and not take_notice(row, token, seen):
+        seen.setdefault(("place", number, token), []).append("INBOX")
 
 
 def judge(found, ledger, timeline, place, settings=None):
@@ -110,6 +119,13 @@ def judge(found, ledger, timeline, place, settings=None):
         if kind == "place":
             value = tuple(sorted(value or ()))
             allowed = [tuple(sorted(v)) for v in timeline.allowed(register, place)]
+        elif kind == "remote":
+            value = tuple(sorted(value or ()))
+            allowed = timeline.allowed(register, place, default=())
+        elif kind == "tries":
+            least = min(timeline.allowed(register, place, default=0))
+            allowed = [least if value is None else max(value, least)]
+            value = least if value is None else value
         elif kind in ("flags", "uid"):
             if value is None:
                 continue  # gone: the register of its place says whether it may be
@@ -119,7 +135,7 @@ def judge(found, ledger, timeline, place, settings=None):
             value = value or frozenset()
         else:
             allowed = timeline.allowed(register, place, default=None)
-            if kind in ("alias", "account", "remote"):
+            if kind in ("alias", "account"):
                 value, allowed = bool(value), [bool(v) for v in allowed]
         if value not in allowed:
             wrong.append(f"{register}: {value!r}, allowed {allowed!r}")

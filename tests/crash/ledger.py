@@ -14,6 +14,7 @@ BEFORE = None
 class Ledger:
     def __init__(self):
         self.registers = {}
+        self.followed = {}   # register -> writes that are answers of others to what was sent
         self.sums = {}       # token -> SHA-256 of the message from the token on
         self.passwords = []  # all that were ever tried
         self.numbers = {}    # address -> account number
@@ -21,18 +22,24 @@ class Ledger:
     def write(self, register, value, begun, acked):
         self.registers.setdefault(register, []).append(Write(value, begun, acked))
 
+    def follow(self, register, value, begun, acked=None):
+        """A write that comes behind those of the client, whichever is written down first."""
+        self.followed.setdefault(register, []).append(Write(value, begun, acked))
+
+    def writes(self, register):
+        return self.registers.get(register, []) + self.followed.get(register, [])
+
     def value(self, register, default=frozenset()):
         """As the client knows it: the last acknowledged."""
-        for write in reversed(self.registers.get(register, [])):
+        for write in reversed(self.writes(register)):
             if write.acked is not None or write.begun is BEFORE:
                 return write.value
         return default
 
-
     def may_be(self, register):
         """Every value that it may have now: the last acknowledged, and what was begun since."""
         values = []
-        for write in self.registers.get(register, []):
+        for write in self.writes(register):
             if write.acked is not None or write.begun is BEFORE:
                 values = []
             values.append(write.value)
@@ -78,9 +85,9 @@ class Timeline:
 
     def __init__(self, ledger, clock):
         self.registers = {}
-        for register, writes in ledger.registers.items():
-            self.registers[register] = [
-                (w.value, clock.place(w.begun), self.acked(w, clock)) for w in writes]
+        for register in ledger.registers.keys() | ledger.followed.keys():
+            self.registers[register] = [(w.value, clock.place(w.begun), self.acked(w, clock))
+                                        for w in ledger.writes(register)]
         self.places = sorted({p for writes in self.registers.values()
                               for _, begun, acked in writes for p in (begun, acked) if p})
 

@@ -4,15 +4,14 @@ import os
 import random
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
-import threading
 
 import appliance
 import disk
 import scenarios
 import trace
+from internet import Dns, Sink
 from judge import Inspector, judge
 from ledger import BEFORE, Clock, Ledger, Timeline
 
@@ -22,20 +21,11 @@ SETTINGS = {"smtp.data_rate_min": "0"}
 INSPECT = os.path.join(appliance.BUILD, "tests", "crash-inspect")
 
 
-class NoAnswer:
-    """A name server that fails at once: what goes to other servers waits in the queue."""
+class Elsewhere:
+    """Names of which nothing can be learnt: what goes there waits in the queue."""
 
-    def __init__(self):
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            query, client = self.sock.recvfrom(4096)
-            # An answer, SERVFAIL, with the question and nothing else.
-            self.sock.sendto(query[:2] + b"\x81\x82" + query[4:6] + b"\0" * 6 + query[12:], client)
+    def __contains__(self, name):
+        return name != scenarios.FAR and not name.endswith("." + scenarios.FAR)
 
 
 class Recorded(appliance.Appliance):
@@ -43,8 +33,12 @@ class Recorded(appliance.Appliance):
 
     def __init__(self, programs=None, **kwargs):
         super().__init__(**kwargs)
-        self.names = NoAnswer()
-        self.settings["dns.server"] = f"127.0.0.1@{self.names.port}"
+        self.names = Dns()
+        self.names.broken = Elsewhere()
+        self.sink = Sink("127.0.2.1", 0)
+        self.names.mail_domain(scenarios.FAR, "127.0.2.1")
+        self.settings["dns.server"] = self.names.address
+        self.settings["outbound.port"] = str(self.sink.port)
         self.settings["dns.trust_anchor"] = "none"
         self.programs = programs
         self.trace_log = None
@@ -129,6 +123,7 @@ def record(name, steps, seed, programs=None, folder=None):
                 mail.start_again()
             for step in steps:
                 step(run)
+            assert not run.far.wrong, run.far.wrong
             mail.stop()
             events, _ = trace.read(log, mail.state)
         os.unlink(log)

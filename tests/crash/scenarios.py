@@ -1,4 +1,6 @@
 """What clients do while the power may fail: each step writes what it was promised into the ledger."""
+import functools
+import json
 import random
 import re
 import threading
@@ -8,6 +10,7 @@ from wire import Admin, Imap, Pop3, Refused, Smtp, letter, sum_of
 ALICE, BOB = "alice@example.test", "bob@example.test"
 PASSWORD, OTHER = "correct horse battery", "another horse battery"
 STANDARD = ("Archive", "Drafts", "INBOX", "Junk", "Sent", "Trash")
+FAR = "sink.test"  # the one domain elsewhere whose mail server answers
 LARGE = 120_000  # does not fit inline: a file of its own
 
 
@@ -19,6 +22,9 @@ class Run:
         self.random = random.Random(seed)
         self.count = 0
         self.lock = threading.Lock()
+        self.patience = 60
+        self.tokens = {}  # recipient far away -> what was sent there last
+        self.far = Far(self)
 
     def port(self, name):
         return self.appliance.ports[name]
@@ -36,6 +42,13 @@ class Run:
         text = letter(token, size, random.Random(f"{token}{size}"), sender)
         self.ledger.sums[token] = sum_of(text)
         return token, text
+
+    def wait(self, what):
+        """As long as nobody is hurt; else the next crash is not waited for."""
+        try:
+            self.appliance.wait_for(what, self.patience)
+        except AssertionError as error:
+            raise TimeoutError(str(error)) from error
 
     def unique(self):
         with self.lock:
@@ -75,10 +88,11 @@ class Run:
         return now
 
     # --- SMTP -----------------------------------------------------------------------------------
-    def accept(self, session, recipients, size=0, sender="stranger@far.example"):
-        """One message; remote recipients stay in the queue."""
+    def accept(self, session, recipients, size=0, sender="stranger@far.example", told=()):
+        """One message; remote recipients stay in the queue until somebody answers."""
         token, text = self.new_letter(size, sender)
-        begun, finish = session.message(sender, recipients, text)
+        self.tokens.update((recipient, token) for recipient in recipients)
+        begun, finish = session.message(sender, recipients, text, told)
         acked = None
         try:
             acked = finish()
@@ -86,7 +100,7 @@ class Run:
             for recipient in recipients:
                 register = ("place", self.number(recipient), token) \
                     if recipient in self.ledger.numbers else ("remote", recipient, token)
-                value = ("INBOX",) if recipient in self.ledger.numbers else True
+                value = ("INBOX",) if recipient in self.ledger.numbers else ("queue",)
                 self.ledger.write(register, value, begun, acked)
         return token
 
@@ -148,6 +162,56 @@ class Run:
         return token, uid
 
 
+class Far:
+    """The server elsewhere: what it takes, refuses and puts off goes into the ledger as it happens,
+    by the bytes that it has read."""
+
+    def __init__(self, run):
+        self.run, self.sink = run, run.appliance.sink
+        self.sink.replies["END"] = self.take
+        self.taken = {}   # (recipient, token) -> crashes() at each time
+        self.wrong = []
+        self.crashes = lambda: 0
+
+    @staticmethod
+    def mark(session):
+        return ("out", session.sock.getpeername()[1]), session.taken
+
+    def script(self, *replies):
+        """A recipient who gets these, one a try; None: taken."""
+        address = f"u{self.run.unique()}@{FAR}"
+        left = [functools.partial(self.rcpt, address, number, reply)
+                for number, reply in enumerate(replies, 1)]
+        self.sink.replies[f"RCPT {address}"] = left
+        return address
+
+    def rcpt(self, address, tries, reply, session):
+        ledger, token = self.run.ledger, self.run.tokens[address]
+        mark = self.mark(session)
+        # Nobody is asked before it is written down that he will be.
+        ledger.follow(("tries", address, token), tries, mark, mark)
+        if reply and reply.startswith("5"):
+            ledger.follow(("remote", address, token), ("notice",), mark)
+        session.send((reply or "250 ok") + "\r\n")
+        return reply is None
+
+    def take(self, session):
+        message = session.message
+        token = re.search(rb"^X-Token: (\S+)\r$", message.data, re.M)[1].decode()
+        if sum_of(message.data) != self.run.ledger.sums[token]:
+            self.wrong.append(f"{token} is not the message that was sent")
+        for recipient in message.recipients:
+            value = ("notice",) if recipient.startswith("told") else ()
+            self.run.ledger.follow(("remote", recipient, token), value, self.mark(session))
+            self.taken.setdefault((recipient, token), []).append(self.crashes())
+        session.send("250 2.0.0 taken\r\n")
+        return True
+
+    def has(self, *recipients):
+        got = {recipient for recipient, _ in self.taken}
+        return all(recipient in got for recipient in recipients)
+
+
 # --- what one account does ------------------------------------------------------------------------
 def smtp_in(run):
     """Strangers on 25: one after the other, small and large, for one and for several."""
@@ -189,6 +253,46 @@ def submission(run):
     # The first try is over: nobody there, later again.
     run.appliance.wait_for(lambda: all(row["tries"] > 0 for row in run.appliance.ctl(
         "queue", "list") if row["class"] == "remote"))
+
+
+def sending(run):
+    """To a server elsewhere: taken, put off and tried again, refused, taken by one that tells nobody:
+    what is not there yet is here, and what goes wrong is told once."""
+    far = run.far
+    session = Smtp(run.port("submission-open"), (ALICE, PASSWORD))
+    good, late = far.script(None), far.script("451 4.2.0 later", None)
+    bad, large = far.script("550 5.1.1 nobody here"), far.script(None)
+    told = f"told{run.unique()}@{FAR}"
+    run.accept(session, [good, late], sender=ALICE)
+    run.accept(session, [bad], sender=ALICE)
+    run.accept(session, [told], sender=ALICE, told=[told])
+    run.accept(session, [BOB, large], LARGE, sender=ALICE)
+    session.close()
+
+    def rows():
+        done = run.appliance.run_ctl("queue", "list")
+        found = json.loads(done.stdout) if done.returncode == 0 else []
+        return {row["recipient"]: row for row in found if row["recipient"].endswith("@" + FAR)}
+
+    def is_put_off():
+        """Only the one that waits for its next try is left."""
+        left = rows()
+        return far.has(good, large, told) and list(left) == [late] and left[late]["reply"]
+
+    run.wait(is_put_off)
+    run.appliance.run_ctl("queue", "retry", rows()[late]["id"])
+    run.wait(lambda: far.has(late) and not rows())
+    # The notices are mail to us.
+    imap = run.imap()
+    wanted = [address.encode() for address in (bad, told)]
+
+    def is_told():
+        imap.command("EXAMINE INBOX")
+        found = imap.command("UID FETCH 1:* BODY.PEEK[2]")[3]
+        return all(any(b"; %s\r" % address in row for row in found) for address in wanted)
+
+    run.wait(is_told)
+    imap.close()
 
 
 def imap_append(run):
@@ -416,7 +520,7 @@ def install(run):
     session.close()
 
 
-SCENARIOS = {f.__name__: f for f in (smtp_in, smtp_crowd, submission, imap_append, imap_flags,
+SCENARIOS = {f.__name__: f for f in (smtp_in, smtp_crowd, submission, sending, imap_append, imap_flags,
                                      imap_copy_move, imap_expunge, pop3_quit, imap_mailboxes,
                                      undelete, refused_append, administration, certificate)}
 # These need a beginning of their own.

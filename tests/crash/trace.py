@@ -20,7 +20,7 @@ RESUMED = re.compile(r"^<\.\.\. (\w+) resumed>(.*)\)\s+= (-?\d+|\?)(.*)$", re.S)
 DESCRIPTOR = re.compile(r"^(\d+|AT_FDCWD)<((?:->|[^>])*)>")
 STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 BASES = re.compile(r'iov_base="((?:\\x[0-9a-f]{2})*)"')
-TCP = re.compile(r"TCP(?:v6)?:\[.*:(\d+)\]")
+TCP = re.compile(r"TCP(?:v6)?:\[.*?:(\d+)->.*:(\d+)\]")
 UNIX = re.compile(r"UNIX-STREAM:\[\d+->(\d+)")
 
 
@@ -213,6 +213,9 @@ class Reader:
         self.write(call, unhex(STRING.search(call.args)[1]), int(call.args.rsplit(",", 1)[1]))
 
     def on_writev(self, call):
+        if not self.is_ours(descriptor(call.args)[1]):
+            self.on_sendto(call)
+            return
         self.write(call, b"".join(unhex(part) for part in BASES.findall(call.args)), None)
 
     def on_pwritev(self, call):
@@ -265,11 +268,13 @@ class Reader:
     def on_sendto(self, call):
         _, name = descriptor(call.args)
         match = TCP.search(name)
-        key = ("tcp", int(match[1])) if match else None
-        if not key:
+        if match:
+            # Named by the client's port, whichever side that is.
+            keys = [("tcp", int(match[2])), ("out", int(match[1]))]
+        else:
             match = UNIX.search(name)
-            key = ("unix", int(match[1])) if match else None
-        if key:
+            keys = [("unix", int(match[1]))] if match else []
+        for key in keys:
             self.add("send", call, key=key, offset=call.result or 0)
 
     on_sendmsg = on_sendto

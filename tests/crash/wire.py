@@ -82,11 +82,13 @@ class Smtp(Wire):
             raise Refused(answer)
         return answer
 
-    def message(self, sender, recipients, content):
-        """Marks of before the content and of the reply to it."""
+    def message(self, sender, recipients, content, told=()):
+        """Marks of before the content and of the reply to it. told: of whose delivery the sender
+        wants to hear."""
         self.command(b"MAIL FROM:<%s>" % sender.encode())
         for recipient in recipients:
-            self.command(b"RCPT TO:<%s>" % recipient.encode())
+            self.command(b"RCPT TO:<%s>" % recipient.encode() +
+                         (b" NOTIFY=SUCCESS" if recipient in told else b""))
         self.command(b"DATA", b"3")
         begun = self.mark()
         self.send(content.replace(b"\r\n.", b"\r\n..") + b".\r\n")

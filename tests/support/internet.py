@@ -136,7 +136,13 @@ class Session:
         self.sink, self.sock, self.is_tls = sink, sock, False
         self.lines = sock.makefile("rb")
         self.message, self.helo = Message(), ""
+        self.taken = 0  # bytes that were read
         self.sock.settimeout(60)
+
+    def read_line(self):
+        line = self.lines.readline()
+        self.taken += len(line)
+        return line
 
     def send(self, text):
         self.sock.sendall(text.encode() if isinstance(text, str) else text)
@@ -159,7 +165,7 @@ class Session:
             self.sink.sessions += 1
         self.say("220 sink.test ESMTP", "CONNECT")
         while True:
-            line = self.lines.readline()
+            line = self.read_line()
             if not line:
                 return
             text = line.decode(errors="replace").rstrip("\r\n")
@@ -210,7 +216,7 @@ class Session:
             return
         data = b""
         while True:
-            line = self.lines.readline()
+            line = self.read_line()
             if not line:
                 return
             if line == b".\r\n":
