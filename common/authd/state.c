@@ -6,6 +6,8 @@
 #include "common/base/mem.h"
 #include "common/event/clock.h"
 
+#include <unistd.h>
+
 #define PASSES 2
 #define LANES 1
 
@@ -152,6 +154,14 @@ int state_open(struct authd *a, struct err *err)
 	a->next_account = a->next_app = a->next_audit = 1;
 	index_init(&a->index);
 	a->sessions = sessions_new();
+	/* Nobody serves without authd: what was not restored to its end must not be gone on with.
+	 */
+	if (config_state_path(a->cfg, STATE_RESTORING, dir, err) < 0)
+		return -1;
+	if (access(dir, F_OK) == 0)
+		return err_set(err, ERR_INVALID,
+		    "%s: a restore was cut off; mailsteadctl restore FOLDER --force begins it anew",
+		    dir);
 	/* <state>/auth is authd's alone; the environment is a folder in it. */
 	if (config_state_path(a->cfg, "auth/env", dir, err) < 0 ||
 	    db_env_open(&env, &a->env, err) < 0 || load(a, err) < 0)

@@ -104,6 +104,9 @@ const char *tls_stance_name(enum tls_stance t);
 #define RUN_IMAPD_HINT "imapd-worker/imapd.hint"
 #define RUN_POP3D_LOCKS "pop3d-worker/pop3d.locks"
 
+/* <paths.state>/restoring: there while a restore has not come to its end; nothing starts then. */
+#define STATE_RESTORING "restoring"
+
 /* <paths.run>/<name>, <paths.state>/<name>: into out; fails when it does not fit. */
 #define CONFIG_PATH_MAX 512
 int config_run_path(

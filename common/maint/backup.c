@@ -162,6 +162,16 @@ static int copy_queue_files(struct backup *b)
 
 /* --- the rest
  * ---------------------------------------------------------------------------------------------- */
+static int flush_dir(struct backup *b, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = fd < 0 || fsync(fd) < 0 ? err_errno(&b->err, errno, "flushing %s", path) : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
 static int copy_state(struct backup *b)
 {
 	static const char *const folders[] = {"conf", "keys"};
@@ -174,6 +184,8 @@ static int copy_state(struct backup *b)
 		    !path_join(to, b->temp, "state", folders[i]) ||
 		    tree_copy(from, to, &b->err) < 0)
 			return -1;
+	if (!path_join(to, b->temp, "state", NULL) || flush_dir(b, to) < 0)
+		return -1;
 	if (!path_join(to, b->temp, "mailstead.conf", NULL))
 		return -1;
 	return file_copy(config_path(b->m->cfg), to, &b->err);
@@ -208,16 +220,6 @@ static int write_accounts(struct backup *b)
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	return remove(path);
-}
-
-static int flush_dir(struct backup *b, const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int rc = fd < 0 || fsync(fd) < 0 ? err_errno(&b->err, errno, "flushing %s", path) : 0;
-
-	if (fd >= 0)
-		close(fd);
-	return rc;
 }
 
 static int give_name(struct backup *b)

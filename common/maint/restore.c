@@ -8,6 +8,7 @@
 #include "common/maint/stream.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,30 +104,71 @@ static int restore_blobs(struct maint *m, const char *dir, const char *name, str
 	return rc;
 }
 
+/* A folder that says that it is not whole yet, before anything else is in it. */
+static int begin_state(const char *state, struct err *err)
+{
+	char marker[BACKUP_PATH];
+	int fd, rc;
+
+	if (!path_join(marker, state, STATE_RESTORING, NULL))
+		return err_set(err, ERR_INVALID, "%s: path too long", state);
+	if (mkdir(state, 0751) < 0 && errno != EEXIST)
+		return err_errno(err, errno, "%s", state);
+	fd = open(marker, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (fd < 0)
+		return err_errno(err, errno, "%s", marker);
+	rc = syncfs(fd) == 0 ? 0 : err_errno(err, errno, "flushing %s", state);
+	close(fd);
+	return rc;
+}
+
+/* All that was written is durable before the marker goes. */
+static int end_state(const char *state, struct err *err)
+{
+	int fd = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = fd < 0 || syncfs(fd) < 0 || unlinkat(fd, STATE_RESTORING, 0) < 0 || fsync(fd) < 0
+		     ? err_errno(err, errno, "flushing %s", state)
+		     : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+/* At every moment there is a state: the old one, or the new one that is marked. */
+static int move_aside(const char *state, struct err *err)
+{
+	char next[CONFIG_PATH_MAX + 32], aside[CONFIG_PATH_MAX + 32];
+
+	snprintf(next, sizeof(next), "%s.restoring", state);
+	if (begin_state(next, err) < 0)
+		return -1;
+	if (renameat2(AT_FDCWD, next, AT_FDCWD, state, RENAME_EXCHANGE) < 0)
+		return err_errno(err, errno, "moving %s aside", state);
+	for (unsigned i = 1; i < 1000; i++) {
+		snprintf(aside, sizeof(aside), "%s.before-restore-%u", state, i);
+		if (access(aside, F_OK) < 0)
+			break;
+	}
+	if (rename(next, aside) < 0)
+		return err_errno(err, errno, "%s", aside);
+	return 0;
+}
+
 /* What is there is moved aside with --force, never written over. */
 static int make_room(struct maint *m, struct err *err)
 {
-	char state[CONFIG_PATH_MAX], store[CONFIG_PATH_MAX], aside[CONFIG_PATH_MAX + 32];
+	const char *state = config_str(m->cfg, SET_PATHS_STATE);
+	char store[CONFIG_PATH_MAX];
 
 	if (config_state_path(m->cfg, "store/env", store, err) < 0)
 		return -1;
-	snprintf(state, sizeof(state), "%s", config_str(m->cfg, SET_PATHS_STATE));
-	if (access(store, F_OK) == 0) {
-		if (!maint_has(m, "--force"))
-			return err_set(err, ERR_EXISTS,
-			    "%s is there: nothing is overwritten; --force moves %s aside", store,
-			    state);
-		for (unsigned i = 1; i < 1000; i++) {
-			snprintf(aside, sizeof(aside), "%s.before-restore-%u", state, i);
-			if (access(aside, F_OK) < 0)
-				break;
-		}
-		if (rename(state, aside) < 0)
-			return err_errno(err, errno, "%s", aside);
-	}
-	if (mkdir(state, 0751) < 0 && errno != EEXIST)
-		return err_errno(err, errno, "%s", state);
-	return 0;
+	if (access(store, F_OK) < 0)
+		return begin_state(state, err);
+	if (!maint_has(m, "--force"))
+		return err_set(err, ERR_EXISTS,
+		    "%s is there: nothing is overwritten; --force moves %s aside", store, state);
+	return move_aside(state, err);
 }
 
 static int restore_all(struct maint *m, const char *dir, struct err *err)
@@ -148,7 +190,9 @@ static int restore_all(struct maint *m, const char *dir, struct err *err)
 		    tree_copy(from, to, err) < 0)
 			return -1;
 	/* What root wrote goes to its owners here: units start programs that could not take it. */
-	return m->ids.are_separate ? folders_make(m->cfg, &m->ids, err) : 0;
+	if (m->ids.are_separate && folders_make(m->cfg, &m->ids, err) < 0)
+		return -1;
+	return end_state(config_str(m->cfg, SET_PATHS_STATE), err);
 }
 
 static int everything(struct maint *m, const char *dir)

@@ -121,14 +121,22 @@ class Disk:
         folder, name = self.parent(event.path)
         return Op("entry", changes=((folder, name, None),), shape=True)
 
+    def take_below(self, path):
+        """{rest of the path: node} of what is there and below; it is nowhere then."""
+        return {p[len(path):]: self.now.pop(p) for p in list(self.now)
+                if p == path or p.startswith(path + "/")}
+
     def do_rename(self, event):
-        node = self.now.pop(event.path)
-        below = event.path + "/"
-        for path in [p for p in self.now if p.startswith(below)]:
-            self.now[event.other + path[len(event.path):]] = self.now.pop(path)
-        self.now[event.other] = node
+        moved = self.take_below(event.path)
+        gone = self.take_below(event.other)
+        self.now.update((event.other + rest, node) for rest, node in moved.items())
+        node = moved[""]
         old, old_name = self.parent(event.path)
         new, new_name = self.parent(event.other)
+        if event.data:
+            self.now.update((event.path + rest, other) for rest, other in gone.items())
+            return Op("entry", changes=((old, old_name, gone[""]), (new, new_name, node)),
+                      shape=True)
         return Op("entry", changes=((old, old_name, None), (new, new_name, node)), shape=True)
 
     def do_data(self, event):
@@ -184,7 +192,10 @@ class Disk:
         return changed
 
     def flush(self, path, before):
-        """fsync that has ended: of what was issued before it began."""
+        """fsync that has ended: of what was issued before it began; without a path: of all."""
+        if path is None:
+            reach = set(map(id, before))
+            return self.flush_ops(lambda op: id(op) in reach)
         node = self.now.get(path)
         if node is None:
             return False

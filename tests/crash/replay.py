@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 
 import appliance
 import disk
@@ -86,6 +87,8 @@ class Recording:
     def __init__(self, name, base, root, events, ledger):
         self.name, self.base, self.root = name, base, root
         self.events, self.ledger = events, ledger
+        # What of a state is judged: texts of what is wrong at once, and states of an appliance.
+        self.views = lambda state, is_over: ([], [state])
 
 
 def begin(run):
@@ -107,6 +110,9 @@ def record(name, steps, seed, programs=None, folder=None):
     is_first = name == "install"
     mail = Recorded(programs=programs, settings=SETTINGS, listeners=LISTENERS,
                     accounts=() if is_first else ("alice", "bob"))
+    if name == "restore":
+        mail.state = f"{mail.folder}/data/state"
+        os.mkdir(os.path.dirname(mail.state))
     run = scenarios.Run(mail, Ledger(), seed)
     if is_first:
         os.makedirs(mail.state, exist_ok=True)
@@ -114,8 +120,8 @@ def record(name, steps, seed, programs=None, folder=None):
     with mail:
         if not is_first:
             begin(run)
-        if name == "compact":
-            events = record_compact(run, base, log)
+        if name in COMMANDS:
+            recording = COMMANDS[name](run, base, log)
         else:
             if not is_first:
                 mail.stop()
@@ -126,24 +132,117 @@ def record(name, steps, seed, programs=None, folder=None):
             assert not run.far.wrong, run.far.wrong
             mail.stop()
             events, _ = trace.read(log, mail.state)
+            recording = Recording(name, base, mail.state, events, run.ledger)
         os.unlink(log)
         mail.trace_log = None
-    return Recording(name, base, mail.state, events, run.ledger)
+    return recording
+
+
+# --- what is done by hand while nothing runs ----------------------------------------------------
+def command(mail, *words, log=None):
+    done = subprocess.run([*(trace.command(log) if log else []), f"{appliance.BIN}/mailsteadctl",
+                           "-c", mail.conf, *words], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, check=False,
+                          env={**os.environ, "MAILSTEAD_ALLOW_ROOT": "1"})
+    assert done.returncode == 0, done.stdout
+
+
+def use(run, *names):
+    """What comes after these steps finds everything that they were promised."""
+    for name in names:
+        scenarios.SCENARIOS[name](run)
+    run.appliance.stop()
+    run.ledger.collapse()
 
 
 def record_compact(run, base, log):
-    """Databases rewritten while nothing runs."""
+    """Databases rewritten."""
     mail = run.appliance
-    for name in ("smtp_in", "imap_expunge", "submission"):
-        scenarios.SCENARIOS[name](run)
-    mail.stop()
+    use(run, "smtp_in", "imap_expunge", "submission")
     shutil.copytree(mail.state, base, symlinks=True)
-    done = subprocess.run([*trace.command(log), f"{appliance.BIN}/mailsteadctl", "-c", mail.conf,
-                           "compact"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          env={**os.environ, "MAILSTEAD_ALLOW_ROOT": "1"}, check=False)
-    assert done.returncode == 0, done.stdout
-    run.ledger.collapse()
-    return trace.read(log, mail.state)[0]
+    command(mail, "compact", log=log)
+    return Recording("compact", base, mail.state, trace.read(log, mail.state)[0], run.ledger)
+
+
+def within(state, *places):
+    """The state of an appliance out of parts of another one: (its path, where that is here)."""
+    files = {}
+    for path, found in state.files.items():
+        for here, there in places:
+            if path.startswith(there + "/"):
+                files[here + path[len(there):]] = found
+    folders = {"/".join(path.split("/")[:i]) for path in files for i in range(2, path.count("/") + 1)}
+    return disk.State(files, sorted(folders))
+
+
+def generations(state, backup):
+    return sorted({path[len(backup):].split("/")[2] for path in state.folders
+                   if path.startswith(f"{backup}/generations/2")})
+
+
+def generation(state, backup, name):
+    there = f"{backup}/generations/{name}"
+    return within(state, ("/store/env", f"{there}/store"), ("/queue/env", f"{there}/queue"),
+                  ("/auth/env", f"{there}/auth"), ("/store/blob", f"{backup}/blob/store"),
+                  ("/queue/blob", f"{backup}/blob/queue"), ("/conf", f"{there}/state/conf"),
+                  ("/keys", f"{there}/state/keys"))
+
+
+def record_backup(run, base, log):
+    """A second generation, and a third for which the first one goes: what has a name is whole."""
+    mail = run.appliance
+    use(run, "smtp_in", "imap_append", "submission")
+    backup = f"{mail.state}/backup"  # below what is recorded
+    command(mail, "backup", backup)
+    shutil.copytree(mail.state, base, symlinks=True)
+    first = os.listdir(f"{backup}/generations")
+    mail.wait_for(lambda: clock() not in first)
+    command(mail, "backup", backup, "--keep=1", log=log)
+
+    def views(state, is_over):
+        names = generations(state, "/backup")
+        wrong = [] if names else ["no generation"]
+        if is_over and names == first:
+            wrong.append("the new generation is missing")
+        # The first one may be on its way out, once there is a newer one.
+        whole = [generation(state, "/backup", name) for name in names[-1:]]
+        return wrong, [state, *whole]
+
+    recording = Recording("backup", base, mail.state, trace.read(log, mail.state)[0], run.ledger)
+    recording.views = views
+    return recording
+
+
+def clock():
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+
+
+def record_restore(run, base, log):
+    """Over a state that is moved aside: either is whole, and what is not finished says so."""
+    mail = run.appliance
+    use(run, "smtp_in", "imap_append", "submission")
+    backup, root = f"{mail.folder}/data/backup", f"{mail.folder}/data"
+    command(mail, "backup", backup)
+    shutil.copytree(root, base, symlinks=True)
+    command(mail, "restore", backup, "--force", log=log)
+
+    def views(state, is_over):
+        new, *others = (within(state, ("", f"/state{end}"))
+                        for end in ("", ".before-restore-1", ".restoring"))
+        whole = [view for view in others if view.files and "/restoring" not in view.files]
+        wrong = [] if "/state" in state.folders else ["no state"]
+        if "/restoring" not in new.files:
+            whole.insert(0, new)
+        if is_over and (whole[0] is not new or len(whole) < 2):
+            wrong.append("not finished")
+        return wrong if whole else ["nothing is whole"], whole[:2]
+
+    recording = Recording("restore", base, root, trace.read(log, root)[0], run.ledger)
+    recording.views = views
+    return recording
+
+
+COMMANDS = {"compact": record_compact, "backup": record_backup, "restore": record_restore}
 
 
 # --- the replay -----------------------------------------------------------------------------------
@@ -223,27 +322,33 @@ def replay(recording, rng, share, shard=(0, 1), extra=0, most=None, stop_at=None
     timeline = Timeline(recording.ledger, Clock(recording.events))
     inspector = Inspector(inspect, (scenarios.PASSWORD, scenarios.OTHER))
     work = tempfile.mkdtemp(prefix="mailstead-replay-", dir="/dev/shm")
-    folder = disk.Folder(os.path.join(work, "state"))
+    folders = [disk.Folder(os.path.join(work, f"state{i}")) for i in range(2)]
     reach, issued, seen = {}, {}, set()
     is_new, last_obligation, point = True, None, 0
 
-    def look(place):
+    def wrongs(state, place, is_over):
+        wrong, views = recording.views(state, is_over)
+        for view, folder in zip(views, folders):
+            folder.show(view)
+            settings = settings_of(view.files.get("/conf/settings.conf", ("", b""))[1])
+            wrong += judge(inspector.look(folder.path), recording.ledger, timeline, place,
+                           {**settings, **certificates_of(view.files)})
+        return wrong
+
+    def look(place, is_over=False):
         for applied in d.choices(rng, extra):
             if share < 1 and rng.random() >= share:
                 continue
             state = d.state(applied)
             if applied is d.pending:
                 result.kill_states.add(state.digest())
-            key = (state.digest(), timeline.obligations(place))
+            key = (state.digest(), timeline.obligations(place), is_over)
             if key in seen:
                 continue
             seen.add(key)
             result.states.add(key[0])
             result.judged += 1
-            folder.show(state)
-            settings = settings_of(state.files.get("/conf/settings.conf", ("", b""))[1])
-            wrong = judge(inspector.look(folder.path), recording.ledger, timeline, place,
-                          {**settings, **certificates_of(state.files)})
+            wrong = wrongs(state, place, is_over)
             if wrong:
                 result.failures.append((recording.name, place, wrong[:5]))
 
@@ -274,7 +379,7 @@ def replay(recording, rng, share, shard=(0, 1), extra=0, most=None, stop_at=None
             op = issued.pop(id(event))
             is_new = (op is not None and d.flush_op(op)) or is_new
     else:
-        look(moments(recording.events)[-1][0] + 1_000_000)
+        look(moments(recording.events)[-1][0] + 1_000_000, is_over=True)
     inspector.close()
     shutil.rmtree(work, ignore_errors=True)
     return result

@@ -506,6 +506,28 @@ def administration(run):
     admin.close()
 
 
+def upgrade(run):
+    """Every program is executed anew while clients go on: who is there stays, who comes is served."""
+    programs = ("authd", "smtpd-receive", "smtpd-local", "imapd-worker")
+    before = run.appliance.pids()
+    old = run.imap()
+    sender = Smtp(run.port("smtp"))
+    run.append(old, "Archive")
+    run.accept(sender, [BOB, ALICE], LARGE)
+    run.appliance.run_ctl("upgrade")
+    sender.close()
+    run.append(old, "Archive", size=LARGE)
+
+    def is_new():
+        now = run.appliance.pids()
+        return all(now.get(program) not in (None, before[program]) for program in programs)
+
+    run.wait(is_new)
+    run.append(old, "Archive")
+    old.close()
+    smtp_in(run)
+
+
 def install(run):
     """The very first start: the first account, and its first mail."""
     admin = run.admin()
@@ -522,6 +544,7 @@ def install(run):
 
 SCENARIOS = {f.__name__: f for f in (smtp_in, smtp_crowd, submission, sending, imap_append, imap_flags,
                                      imap_copy_move, imap_expunge, pop3_quit, imap_mailboxes,
-                                     undelete, refused_append, administration, certificate)}
+                                     undelete, refused_append, administration, certificate,
+                                     upgrade)}
 # These need a beginning of their own.
-SPECIAL = {"install": install, "compact": None}
+SPECIAL = {"install": install, "compact": None, "backup": None, "restore": None}

@@ -4,7 +4,7 @@ import re
 CALLS = ("openat,open,creat,lseek,write,pwrite64,writev,pwritev,pwritev2,rename,renameat,renameat2,"
          "unlink,unlinkat,rmdir,ftruncate,truncate,fallocate,fsync,fdatasync,sync_file_range,mkdir,"
          "mkdirat,link,linkat,symlink,symlinkat,copy_file_range,sendfile,sendmsg,sendto,"
-         "clone,clone3,fork,vfork,msync")
+         "clone,clone3,fork,vfork,msync,syncfs")
 
 
 def command(log):
@@ -162,7 +162,8 @@ class Reader:
     def on_rename(self, call):
         paths = split_paths(call.args)
         if len(paths) == 2 and (self.is_ours(paths[0]) or self.is_ours(paths[1])):
-            self.add("rename", call, path=paths[0], other=paths[1])
+            self.add("rename", call, path=paths[0], other=paths[1],
+                     data="RENAME_EXCHANGE" in call.args)
 
     on_renameat = on_rename
 
@@ -260,6 +261,9 @@ class Reader:
             self.add("sync", call, path=path)
 
     on_fdatasync = on_fsync
+
+    def on_syncfs(self, call):
+        self.add("sync", call)
 
     def on_msync(self, call):
         assert self.root not in call.args, "mapped writes are not in the model"

@@ -235,6 +235,12 @@ def test_everything_comes_back(tmp_path):
         assert os.path.exists(kept + ".before-restore-1/store/env/data.mdb")
         now = owners_below(kept)
         assert len(now) > 5 and now == {path: owners[path] for path in now}
+        # One that was cut off is not gone on with.
+        with open(f"{kept}/restoring", "w", encoding="ascii"):
+            pass
+        with pytest.raises(RuntimeError, match="a restore was cut off"):
+            first.start()
+        os.unlink(f"{kept}/restoring")
         first.start()
         assert "all well" in first.ctl("check", "--bodies")["text"]
         # UIDs, UIDVALIDITY, flags and the password: as if nothing had been.
