@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define DEVICE_BITS_MIN 8 /* a network of devices that need no password */
+
 #define BOOL T_BOOL
 #define NUMBER T_NUMBER
 #define SIZE T_SIZE
@@ -255,6 +257,26 @@ static int apply(struct config *c, const struct config_file *f, struct err *err)
 	return 0;
 }
 
+/* A socket that no file names stands where the others do. */
+static void follow_run(const struct config *c, struct value *address)
+{
+	static const struct span folder = SPAN_INIT("/run/mailstead/");
+	char path[CONFIG_PATH_MAX];
+
+	if (address->file || !span_starts(span_of(address->text), folder) ||
+	    config_run_path(c, address->text + folder.n, path, NULL) < 0)
+		return;
+	mem_free(address->text);
+	address->text = mem_strdup(path);
+}
+
+static void fill_device(const struct value *v, struct config_listener *o)
+{
+	snprintf(o->device_sender, sizeof(o->device_sender), "%s", v[LKEY_DEVICE_SENDER].text);
+	snprintf(o->device_from, sizeof(o->device_from), "%s", v[LKEY_DEVICE_FROM].text);
+	snprintf(o->device_to, sizeof(o->device_to), "%s", v[LKEY_DEVICE_TO].text);
+}
+
 static void fill_listener(const struct config *c, struct listener *l)
 {
 	const struct value *v = l->values;
@@ -264,6 +286,7 @@ static void fill_listener(const struct config *c, struct listener *l)
 	snprintf(o->name, sizeof(o->name), "%s", l->name);
 	o->enabled = v[LKEY_ENABLED].number;
 	o->role = index_of(role_names, ARRAY_LEN(role_names), v[LKEY_ROLE].text);
+	follow_run(c, &l->values[LKEY_ADDRESS]);
 	snprintf(o->address, sizeof(o->address), "%s", v[LKEY_ADDRESS].text);
 	o->port = (uint16_t)v[LKEY_PORT].number;
 	o->tls = index_of(stance_names, ARRAY_LEN(stance_names), v[LKEY_TLS].text);
@@ -275,6 +298,7 @@ static void fill_listener(const struct config *c, struct listener *l)
 	o->ask_client_certificate = strcmp(v[LKEY_CLIENT_CERTIFICATE].text, "ask") == 0;
 	snprintf(o->proxy_from, sizeof(o->proxy_from), "%s", v[LKEY_PROXY_FROM].text);
 	o->connections = v[LKEY_LISTENER_CONNECTIONS].number;
+	fill_device(v, o);
 	o->protocol_log = v[LKEY_PROTOCOL_LOG].number;
 	snprintf(o->hostname, sizeof(o->hostname), "%s",
 	    host[0] ? host : c->values[SET_SERVER_HOSTNAME].text);
@@ -297,11 +321,59 @@ static int check_clash(const struct listener *a, const struct listener *b, struc
 	    v->file ? v->file->path : "default", v->line, b->name, b->out.port, a->name);
 }
 
+/* "scanner@example.org": authd knows whether there is such an account. */
+static bool is_address(struct span s)
+{
+	ssize_t at = span_chr(s, '@');
+
+	for (size_t i = 0; i < s.n; i++)
+		if (ascii_is_ctl(s.p[i]) || s.p[i] == ' ' || s.p[i] == '<' || s.p[i] == '>')
+			return false;
+	return at > 0 && (size_t)at + 1 < s.n;
+}
+
+/* Not everybody's: a device's sender is believed. */
+static bool is_devices(struct span list)
+{
+	struct span word;
+
+	while (config_list_next(&list, &word)) {
+		ssize_t slash = span_chr(word, '/');
+		uint64_t bits = UINT64_MAX;
+
+		if (slash >= 0 && (!span_u64(span_from(word, (size_t)slash + 1), 128, &bits) ||
+				      bits < DEVICE_BITS_MIN))
+			return false;
+	}
+	return true;
+}
+
+static int check_device(const struct listener *l, struct err *err)
+{
+	enum listener_key key = LKEY_DEVICE_SENDER;
+	const struct value *at;
+
+	if (!l->out.enabled || l->out.role != ROLE_DEVICE)
+		return 0;
+	if (is_address(span_of(l->out.device_sender))) {
+		if (is_devices(span_of(l->out.device_from)))
+			return 0;
+		key = LKEY_DEVICE_FROM;
+	}
+	at = &l->values[l->values[key].file ? key : LKEY_ROLE];
+	return err_set(err, ERR_INVALID, "%s:%u: listener.%s.%s: found \"%s\", expected %s",
+	    at->file ? at->file->path : "default", at->line, l->name,
+	    config_listener_keys[key].name, l->values[key].text,
+	    key == LKEY_DEVICE_FROM ? "networks of at least 8 bits" : "the address of an account");
+}
+
 static int finish_listeners(struct config *c, struct err *err)
 {
 	c->enabled = mem_array(c->listener_count + 1, sizeof(*c->enabled));
 	for (size_t i = 0; i < c->listener_count; i++) {
 		fill_listener(c, &c->listeners[i]);
+		if (check_device(&c->listeners[i], err) < 0)
+			return -1;
 		for (size_t j = 0; j < i; j++)
 			if (check_clash(&c->listeners[j], &c->listeners[i], err) < 0)
 				return -1;

@@ -38,7 +38,7 @@ struct config_listener {
 	char name[33];
 	bool enabled;
 	enum listener_role role;
-	char address[65]; /* "*": all, IPv6 and IPv4; "/...": a unix socket, port means nothing */
+	char address[101]; /* "*": all, IPv6 and IPv4; "/...": a unix socket, port means nothing */
 	uint16_t port;
 	enum tls_stance tls;
 	bool auth, login_without_tls;
@@ -48,6 +48,8 @@ struct config_listener {
 	char proxy_from[256]; /* networks that send a PROXY header; empty: none */
 	uint64_t connections; /* open at once; 0: as many as the protocol may have */
 	bool protocol_log;
+	/* of the role device: never empty for it; networks; recipients */
+	char device_sender[256], device_from[256], device_to[256];
 	char hostname[256]; /* never empty: server.hostname if none was given */
 };
 
@@ -57,7 +59,7 @@ struct config;
  * The built-in listeners, each of which a file can change or switch off: smtp 25 (offered, no
  * auth), submission 587 (required), submissions 465 (implicit), submission-alt 2525 (required),
  * imap 143 (offered), imaps 993 (implicit), pop3 110 (offered), pop3s 995 (implicit). Switched off
- * at first: smtp-alt 26 (as smtp), lmtp (127.0.0.1, 24), lmtp-unix (/run/mailstead/lmtp.sock).
+ * at first: smtp-alt 26 (as smtp), lmtp (127.0.0.1, 24), lmtp-unix (<paths.run>/lmtp.sock).
  */
 int config_load(const char *path, struct config **out, struct err *err);
 /* The same with settings.conf.next instead of settings.conf: a change that is being prepared. */

@@ -10,7 +10,7 @@
 /* The listening sockets of one address and port; shared by the plans that want them. */
 struct port {
 	unsigned refs;
-	char address[65];
+	char address[101];
 	uint16_t port;
 	int fds[2]; /* the second: IPv6 of "*", or -1 */
 };

@@ -22,7 +22,7 @@ struct bound {
 /* What the monitor has sent of a change. */
 struct offer_socket {
 	struct list link;
-	char address[65];
+	char address[101];
 	uint16_t port;
 	int fds[2];
 };

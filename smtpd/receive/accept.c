@@ -24,10 +24,10 @@ static const char *with_protocol(const struct session *s)
 
 	if (!s->is_esmtp)
 		return "SMTP";
-	return names[s->is_lmtp ? 2
-		     : s->t.is_utf8
-			 ? 1
-			 : 0][(conn_is_tls(s->conn) ? 2 : 0) + (s->account != 0 ? 1 : 0)];
+	return names[s->is_lmtp     ? 2
+		     : s->t.is_utf8 ? 1
+				    : 0][(conn_is_tls(s->conn) ? 2 : 0) +
+					 (s->account != 0 && !s->is_by_address ? 1 : 0)];
 }
 
 /* RFC 5321 section 4.4. The recipient is named only when there is one: others stay unknown. */
@@ -69,8 +69,14 @@ static void prepare_fields(struct session *s)
 	snprintf(t->id_field, sizeof(t->id_field), "Message-ID: <%s@%.255s>\r\n", id,
 	    s->listener->cfg->hostname);
 	header_clear(&t->header);
-	header_init(
-	    &t->header, s->listener->cfg->role == ROLE_SUBMISSION, t->date_field, t->id_field);
+	header_init(&t->header,
+	    s->listener->cfg->role == ROLE_SUBMISSION || s->listener->cfg->role == ROLE_DEVICE,
+	    t->date_field, t->id_field);
+	if (s->listener->cfg->role != ROLE_DEVICE)
+		return;
+	snprintf(t->from_field, sizeof(t->from_field), "From: <%s>\r\n",
+	    s->listener->cfg->device_sender);
+	t->header.from_field = t->from_field;
 }
 
 void message_begin(struct session *s)
@@ -321,7 +327,7 @@ void message_accept(struct session *s)
 	header_end(&s->t.header, &out);
 	intake_feed(s->t.intake, strbuf_span(&out));
 	strbuf_clear(&out);
-	if (s->account != 0)
+	if (s->account != 0 && !s->t.header.from_field)
 		from_check(s);
 	else
 		message_finish(s);

@@ -137,6 +137,7 @@ static void on_login(void *arg, const struct ipc_login_result *res)
 			    (unsigned long long)res->sessions_max);
 			break;
 		}
+		s->is_by_address = false;
 		if (res->address.n < sizeof(s->user)) {
 			memcpy(s->user, res->address.p, res->address.n);
 			s->user[res->address.n] = '\0';

@@ -9,7 +9,7 @@
 #define QUERY_MS 20000
 
 /* --- queries to authd ------------------------------------------------------------------------- */
-static void ask(struct session *s, uint16_t type, const struct strbuf *body,
+void ask_authd(struct session *s, uint16_t type, const struct strbuf *body,
     void (*on_reply)(void *arg, const struct ipc_msg *msg, const struct err *err))
 {
 	s->wait = WAIT_RESULT;
@@ -94,8 +94,13 @@ static void ask_submit(struct session *s, enum ipc_submit_step step, struct span
 
 	strbuf_init(&b, 1024);
 	ipc_enc_submit(&b, &m);
-	ask(s, IPC_AUTH_SUBMIT, &b, on_reply);
+	ask_authd(s, IPC_AUTH_SUBMIT, &b, on_reply);
 	strbuf_clear(&b);
+}
+
+void ask_sender(struct session *s)
+{
+	ask_submit(s, SUBMIT_MAIL, s->t.sender, on_sender);
 }
 
 void cmd_mail(struct session *s, struct span arg)
@@ -109,7 +114,7 @@ void cmd_mail(struct session *s, struct span arg)
 		reply_error(s, 503, "5.5.1", "A transaction is open already");
 		return;
 	}
-	if (s->listener->cfg->role == ROLE_SUBMISSION && s->account == 0) {
+	if (session_needs_login(s) && s->account == 0) {
 		reply_error(s, 530, "5.7.0", "Authentication required");
 		return;
 	}
@@ -135,8 +140,10 @@ void cmd_mail(struct session *s, struct span arg)
 		return;
 	if (!keep_address(s, &a, &s->t.sender))
 		reply_error(s, 501, "5.1.7", "Address too long");
+	else if (s->listener->cfg->role == ROLE_DEVICE)
+		device_mail(s);
 	else if (s->account != 0)
-		ask_submit(s, SUBMIT_MAIL, s->t.sender, on_sender);
+		ask_sender(s);
 	else
 		mail_ok(s);
 }
@@ -200,7 +207,8 @@ static void on_new_recipient(void *arg, const struct ipc_msg *msg, const struct 
 /* True: the reply has to wait for another answer. */
 static bool take_remote(struct session *s)
 {
-	if (s->account == 0) {
+	if (s->account == 0 ||
+	    (s->listener->cfg->role == ROLE_DEVICE && s->listener->cfg->device_to[0] == '\0')) {
 		refuse_rcpt(s, 550, "5.7.1", "Relaying denied");
 		return false;
 	}
@@ -244,7 +252,7 @@ static void resolve(struct session *s, struct span address)
 
 	strbuf_init(&b, 1024);
 	ipc_enc_resolve(&b, &m);
-	ask(s, IPC_AUTH_RESOLVE, &b, on_resolved);
+	ask_authd(s, IPC_AUTH_RESOLVE, &b, on_resolved);
 	strbuf_clear(&b);
 }
 
@@ -282,5 +290,8 @@ void cmd_rcpt(struct session *s, struct span arg)
 		return;
 	}
 	s->t.rcpt_count--;
-	resolve(s, address);
+	if (device_may_write_to(s, address))
+		resolve(s, address);
+	else
+		refuse_rcpt(s, 550, "5.7.1", "Not among the recipients of this listener");
 }

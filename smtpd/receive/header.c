@@ -30,10 +30,17 @@ static struct span field_name(struct span line)
 	return span_sub(line, 0, (size_t)colon);
 }
 
+static bool is_missing(const struct header_filter *f)
+{
+	return f->is_submission && (!f->has_date || !f->has_message_id || f->from_field);
+}
+
 static void add_missing(struct header_filter *f, struct strbuf *out)
 {
 	if (!f->is_submission)
 		return;
+	if (f->from_field)
+		strbuf_add_str(out, f->from_field);
 	if (!f->has_date)
 		strbuf_add_str(out, f->date);
 	if (!f->has_message_id)
@@ -43,7 +50,10 @@ static void add_missing(struct header_filter *f, struct strbuf *out)
 /* A field begins. */
 static void take_name(struct header_filter *f, struct span name)
 {
-	f->is_dropping = f->is_submission && span_ieq(name, SPAN("Bcc"));
+	f->is_dropping =
+	    f->is_submission &&
+	    (span_ieq(name, SPAN("Bcc")) || (f->from_field && (span_ieq(name, SPAN("From")) ||
+								  span_ieq(name, SPAN("Sender")))));
 	f->has_date |= span_ieq(name, SPAN("Date"));
 	f->has_message_id |= span_ieq(name, SPAN("Message-ID"));
 	f->received += span_ieq(name, SPAN("Received"));
@@ -71,7 +81,7 @@ static void take_line(struct header_filter *f, struct strbuf *out)
 	} else if (!is_fold && name.n == 0) {
 		/* No field: the body begins without the empty line. */
 		f->is_over = true;
-		if (f->is_submission && (!f->has_date || !f->has_message_id)) {
+		if (is_missing(f)) {
 			add_missing(f, out);
 			strbuf_add_str(out, "\r\n");
 		}
@@ -134,8 +144,7 @@ void header_end(struct header_filter *f, struct strbuf *out)
 		if (f->is_over)
 			return;
 		/* BDAT may end without a line end; what is added begins a line. */
-		if (is_cut && !f->is_dropping && f->is_submission &&
-		    (!f->has_date || !f->has_message_id))
+		if (is_cut && !f->is_dropping && is_missing(f))
 			strbuf_add_str(out, "\r\n");
 	}
 	add_missing(f, out);

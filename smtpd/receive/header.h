@@ -1,7 +1,8 @@
 /*
  * The header of a message while it streams through: counts Received fields, and for submission does
  * what RFC 6409 section 8 lets a submission server do: adds Date and Message-ID if they are missing
- * and takes Bcc out. Nothing else is changed. Pure; lines come in any split.
+ * and takes Bcc out; for a device it puts its own From there. Nothing else is changed. Pure; lines
+ * come in any split.
  */
 #ifndef MS_SMTPD_RECEIVE_HEADER_H
 #define MS_SMTPD_RECEIVE_HEADER_H
@@ -19,6 +20,7 @@ struct header_filter {
 	bool is_from; /* the field that the lines belong to is From */
 	unsigned from_fields;
 	struct strbuf from;            /* its value, for submission; .failed: too long */
+	const char *from_field;        /* in place of From and Sender; NULL: as they are */
 	const char *date, *message_id; /* complete fields with CRLF, added if missing */
 };
 

@@ -124,7 +124,7 @@ int main(int argc, char **argv)
 	    .name = "smtpd-receive",
 	    .state = {"queue"},
 	    .serving = &role_serving,
-	    .roles = 1u << ROLE_SMTP | 1u << ROLE_SUBMISSION | 1u << ROLE_LMTP,
+	    .roles = 1u << ROLE_SMTP | 1u << ROLE_SUBMISSION | 1u << ROLE_LMTP | 1u << ROLE_DEVICE,
 	    .full_reply = "421 4.7.0 Too many connections, try later\r\n",
 	    .start = start,
 	    .on_accept = on_accept,

@@ -85,7 +85,7 @@ struct transaction {
 	struct intake *intake;
 	struct data_decoder decoder;
 	struct header_filter header;
-	char date_field[80], id_field[320];
+	char date_field[80], id_field[320], from_field[320];
 	uint64_t size;       /* bytes of content so far */
 	uint64_t started_ms; /* of DATA, for the least rate */
 	uint64_t chunk_left; /* BDAT */
@@ -108,8 +108,9 @@ struct session {
 	char client[NET_ADDR_TEXT];
 	enum session_wait wait;
 	bool is_closing, is_esmtp, is_lmtp;
-	bool is_logged;  /* line by line */
-	bool is_to_hold; /* before the next command */
+	bool is_by_address; /* the account is the device's, who did not log in */
+	bool is_logged;     /* line by line */
+	bool is_to_hold;    /* before the next command */
 	struct timer hold;
 	uint64_t login_by; /* monotonic ms; 0: whenever */
 	unsigned pending;
@@ -137,6 +138,7 @@ void session_next(struct session *s); /* the next command may come */
 void session_set_deadline(struct session *s);
 bool session_is_stressed(const struct session *s);
 bool session_needs_tls(const struct session *s);
+bool session_needs_login(const struct session *s); /* before MAIL */
 bool session_may_login(const struct session *s);
 void transaction_reset(struct session *s);
 /* "250", "2.1.0" (or NULL), text. */
@@ -178,7 +180,16 @@ void cmd_not_here(struct session *s, struct span arg);
 void cmd_auth(struct session *s, struct span arg);
 void auth_line(struct session *s, struct span line);
 
+/* device.c: listeners of printers and cameras. Whatever they say, the sender is the listener's. */
+bool device_is_known(const struct session *s); /* by its address */
+void device_mail(struct session *s);           /* MAIL, behind its syntax */
+bool device_may_write_to(const struct session *s, struct span address);
+
 /* cmd_mail.c */
+/* A question to authd; its answer comes before the next command is looked at. */
+void ask_authd(struct session *s, uint16_t type, const struct strbuf *body,
+    void (*on_reply)(void *arg, const struct ipc_msg *msg, const struct err *err));
+void ask_sender(struct session *s); /* whether the account may send as the sender, now */
 void cmd_mail(struct session *s, struct span arg);
 void cmd_rcpt(struct session *s, struct span arg);
 

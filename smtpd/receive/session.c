@@ -123,6 +123,13 @@ bool session_needs_tls(const struct session *s)
 	return s->listener->cfg->tls == TLS_REQUIRED && !conn_is_tls(s->conn);
 }
 
+bool session_needs_login(const struct session *s)
+{
+	enum listener_role role = s->listener->cfg->role;
+
+	return role == ROLE_SUBMISSION || (role == ROLE_DEVICE && !device_is_known(s));
+}
+
 bool session_may_login(const struct session *s)
 {
 	const struct config_listener *l = s->listener->cfg;
@@ -410,7 +417,7 @@ static struct session *session_new(
 	s->reply_count = 1;
 	s->peer = *peer;
 	s->is_logged = l->cfg->protocol_log || guard_is_recorded(p, peer);
-	if (l->cfg->role == ROLE_SUBMISSION)
+	if (session_needs_login(s))
 		s->login_by = clock_mono_ms() + config_u64(s->cfg, SET_LIMITS_PREAUTH) * 1000;
 	role_session_id(s->id);
 	net_addr_format(peer, s->client);

@@ -237,6 +237,48 @@ START_TEST(errors_say_where_what_and_what_else)
 }
 END_TEST
 
+/* The socket of LMTP stands where the run folder is, unless a file says otherwise. */
+START_TEST(a_socket_follows_the_run_folder)
+{
+	struct config *c = parse("paths.run = /x/run\nlistener.lmtp-unix.enabled = yes\n");
+	const struct config_listener *l = NULL;
+
+	for (size_t i = 0; i < config_listener_count(c); i++)
+		if (strcmp(config_listener(c, i)->name, "lmtp-unix") == 0)
+			l = config_listener(c, i);
+	ck_assert_ptr_nonnull(l);
+	ck_assert_str_eq(l->address, "/x/run/lmtp.sock");
+	config_unref(c);
+	c = parse("paths.run = /x/run\nlistener.smtp.address = /run/mailstead/lmtp.sock\n");
+	ck_assert_str_eq(config_listener(c, 0)->address, "/run/mailstead/lmtp.sock");
+	config_unref(c);
+}
+END_TEST
+
+START_TEST(a_device_listener_says_whose_it_is)
+{
+	struct config *c;
+
+	refuse("listener.x.port = 2\nlistener.x.role = device\n",
+	    "mailstead.conf:2: listener.x.device_sender: found \"\", expected the address of an "
+	    "account");
+	refuse("listener.x.port = 2\nlistener.x.role = device\n"
+	       "listener.x.device_sender = a b@c\n",
+	    "mailstead.conf:3: listener.x.device_sender: found \"a b@c\", expected the address of "
+	    "an account");
+	refuse(
+	    "listener.x.port = 2\nlistener.x.role = device\nlistener.x.device_sender = a@b.test\n"
+	    "listener.x.device_from = 10.0.0.0/8, ::/7\n",
+	    "mailstead.conf:4: listener.x.device_from: found \"10.0.0.0/8, ::/7\", expected "
+	    "networks of at least 8 bits");
+	c = parse("listener.x.port = 2\nlistener.x.role = device\n"
+		  "listener.x.device_sender = a@b.test\n"
+		  "listener.x.device_from = 10.0.0.0/8, ::1\n");
+	ck_assert_int_eq(config_listener(c, 8)->role, ROLE_DEVICE);
+	config_unref(c);
+}
+END_TEST
+
 /* A NUL, a byte that is no UTF-8, a very long line: an error or a value, never a crash. */
 START_TEST(hostile_texts)
 {
@@ -599,6 +641,8 @@ int main(void)
 {
 	const TTest *const tests[] = {every_default_is_valid, numbers, texts, booleans, syntax,
 	    errors_say_where_what_and_what_else, hostile_texts, built_in_listeners, own_listeners,
+	    a_socket_follows_the_run_folder, hostile_texts, built_in_listeners, own_listeners,
+	    a_device_listener_says_whose_it_is, hostile_texts, built_in_listeners, own_listeners,
 	    many_listeners, edits, origins, sample_round_trip, manual_page, loading, long_paths};
 	TCase *tc = tcase_create("config");
 
