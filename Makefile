@@ -57,7 +57,8 @@ HARDEN := -O1 -g -fno-omit-frame-pointer -fPIE -fsanitize=$(SAN) -fno-sanitize-r
 	-DMS_SANITIZED=1
 LDHARDEN := -pie -Wl,--as-needed -fsanitize=$(SAN)
 endif
-BASE_CPPFLAGS := -I. -D_GNU_SOURCE -DMS_VERSION='"$(VERSION)"' \
+# Large files and large directory offsets on 32-bit machines too.
+BASE_CPPFLAGS := -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DMS_VERSION='"$(VERSION)"' \
 	-DMS_CONF='"$(sysconfdir)/mailstead/mailstead.conf"'
 ALL_CFLAGS = -std=c17 $(WARN) $(HARDEN) -pthread $(BASE_CPPFLAGS) $(CPPFLAGS) $(CFLAGS)
 ALL_LDFLAGS = $(LDHARDEN) -pthread $(LDFLAGS)
@@ -191,7 +192,13 @@ deb-check: deb
 	@bash packaging/deb-check.sh '$(BUILD)/deb'
 check-package: deb-check
 	MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider tests/package
-check-long: check-package check-browser crash-full
+# The tests on a Raspberry Pi's instructions, emulated: needs root, takes minutes.
+.PHONY: check-arm
+check-arm:
+	@bash packaging/deps.sh --deb
+	packaging/arm-check.sh armhf
+	packaging/arm-check.sh arm64
+check-long: check-package check-arm check-browser crash-full
 	MS_STRESS_SECONDS=300 $(PYTEST) tests/protocol/test_imap_stress.py
 	$(MAKE) FUZZ_SECONDS=120 fuzz
 check-protocol: all
@@ -395,6 +402,7 @@ help:
 	@echo '  make install       DESTDIR= prefix=/usr/local sysconfdir=/etc and the other GNU folders'
 	@echo '  make deb           Debian packages, in $$BUILD/deb; DEB_ARCH=arm64 for another machine'
 	@echo '  make rpm, make oci an RPM; an image for containers (rpmbuild, buildah must be there)'
+	@echo '  make check-arm     unit tests and dialogues for arm64 and armhf under qemu (root)'
 	@echo '  make check-install the package in a clean Debian (root); check-package: its gates too'
 	@echo '  make clean         removes $$BUILD'
 	@echo 'Working on it:'

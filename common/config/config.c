@@ -20,6 +20,11 @@
 #define NETS T_NETS
 #define RELOAD false
 #define RESTART true
+#if UINTPTR_MAX > UINT32_MAX
+#define BY_WIDTH(wide, narrow) wide
+#else
+#define BY_WIDTH(wide, narrow) narrow
+#endif
 
 const struct setting_def config_settings[SET_COUNT] = {
 #define SETTING(id, name, type, min, max, def, apply, help)                                        \

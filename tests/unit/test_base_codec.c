@@ -347,7 +347,7 @@ START_TEST(codec_lengths)
 		ck_assert_int_eq(dec_ok(&d), (uint32_t)values[i] <= 3);
 		d = dec_of(in);
 		(void)dec_raw(&d, (size_t)values[i]);
-		ck_assert_int_eq(dec_ok(&d), values[i] <= 7);
+		ck_assert_int_eq(dec_ok(&d), (size_t)values[i] <= 7);
 		exact_free(in);
 		strbuf_clear(&b);
 	}
@@ -370,8 +370,10 @@ START_TEST(codec_lengths)
 	dec_cstr(&d, buf, sizeof(buf));
 	ck_assert(!dec_ok(&d) && buf[0] == '\0');
 	strbuf_reset(&b);
+#if SIZE_MAX > UINT32_MAX
 	enc_bytes(&b, span_make("x", (size_t)UINT32_MAX + 1));
 	ck_assert(b.failed && b.n == 0);
+#endif
 	strbuf_clear(&b);
 }
 END_TEST

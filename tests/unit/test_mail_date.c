@@ -115,7 +115,7 @@ START_TEST(search_dates)
 }
 END_TEST
 
-/* Against libc, a prime number of seconds apart, over all years. */
+/* Against libc, a prime number of seconds apart, over all years that it has. */
 START_TEST(calendar_agrees_with_libc)
 {
 	for (int64_t t = -2208988800; t < 253402300800; t += 7654321) {
@@ -125,6 +125,8 @@ START_TEST(calendar_agrees_with_libc)
 		int64_t again;
 		int zone;
 
+		if (libc != t)
+			continue;
 		ck_assert_ptr_nonnull(gmtime_r(&libc, &tm));
 		strftime(want, sizeof(want), "%a, %-d %b %Y %H:%M:%S +0000", &tm);
 		mail_date_format(got, t, 0);
