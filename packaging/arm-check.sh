@@ -41,7 +41,7 @@ mkdir -p "$tree"
 git ls-files -z | tar --null -cf - -T - | tar -xf - -C "$tree"
 unshare --mount --pid --fork --kill-child bash -c '
 	mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"
-' "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 bash -c '
+' "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 CK_TIMEOUT_MULTIPLIER=10 bash -c '
 	set -e
 	cd /build
 	triplet=$1
