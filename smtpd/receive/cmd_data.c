@@ -7,22 +7,24 @@
 
 #include <stdio.h>
 
-#define RATE_GRACE_MS 60000
 #define TURN_BYTES (32 * 1024)
 
-/* A deadline that moves with the bytes: whoever keeps the least rate never meets it. */
+/* A deadline that moves with the bytes: whoever keeps the least rate never meets it. Nobody gets
+ * longer than for a command, however fast the first bytes came. */
 static void set_rate_deadline(struct session *s)
 {
 	uint64_t rate = config_u64(s->cfg, SET_SMTP_DATA_RATE_MIN);
 	uint64_t elapsed = clock_mono_ms() - s->t.started_ms;
-	uint64_t allowed = RATE_GRACE_MS;
+	uint64_t most = config_u64(s->cfg, SET_SMTP_COMMAND_DEADLINE) * 1000;
+	uint64_t allowed = config_u64(s->cfg, SET_SMTP_DATA_GRACE) * 1000;
 
-	if (rate == 0) {
-		conn_set_deadline(s->conn, config_u64(s->cfg, SET_SMTP_COMMAND_DEADLINE) * 1000);
-		return;
+	if (rate > 0) {
+		allowed += s->t.size * 1000 / rate;
+		allowed = allowed > elapsed ? allowed - elapsed : 1;
+		if (allowed < most)
+			most = allowed;
 	}
-	allowed += s->t.size / rate * 1000;
-	conn_set_deadline(s->conn, allowed > elapsed ? allowed - elapsed : 1);
+	conn_set_deadline(s->conn, most);
 }
 
 static bool refuse_without_rcpts(struct session *s)
@@ -40,6 +42,9 @@ static void begin(struct session *s)
 	s->t.has_content = true;
 	s->t.started_ms = clock_mono_ms();
 	data_init(&s->t.decoder);
+	/* Scripts and devices that log in, as far as it is safe (data.h); chunks are not touched.
+	 */
+	s->t.decoder.lf_is_line = s->account != 0 && !s->t.is_bdat;
 	message_begin(s);
 }
 
@@ -203,7 +208,7 @@ static void input_data(struct session *s)
 {
 	struct strbuf out;
 
-	strbuf_init(&out, TURN_BYTES + 16);
+	strbuf_init(&out, 2 * TURN_BYTES + 16);
 	while (s->wait == WAIT_DATA) {
 		struct span in = span_sub(conn_input(s->conn), 0, TURN_BYTES);
 		size_t used;

@@ -19,11 +19,23 @@ static void emit(struct data_decoder *d, struct strbuf *out, char c)
 		strbuf_add_chr(out, c);
 }
 
+static void end_line(struct data_decoder *d, struct strbuf *out, enum data_state next)
+{
+	if (out)
+		strbuf_add_mem(out, "\r\n", 2);
+	d->line = 0;
+	d->state = next;
+}
+
 static void in_line(struct data_decoder *d, char c, struct strbuf *out)
 {
 	d->state = DATA_IN_LINE;
 	if (c == '\r') {
 		d->state = DATA_CR;
+		return;
+	}
+	if (c == '\n' && d->lf_is_line) {
+		end_line(d, out, DATA_LF_START);
 		return;
 	}
 	if (c == '\n')
@@ -33,12 +45,33 @@ static void in_line(struct data_decoder *d, char c, struct strbuf *out)
 	emit(d, out, c);
 }
 
+/* Behind a dot that began a line, and its CR if there was one: neither was put out yet. */
+static void behind_dot(struct data_decoder *d, char c, struct strbuf *out)
+{
+	bool has_cr = d->state == DATA_DOT_CR || d->state == DATA_LF_DOT_CR;
+
+	if (c == '\n' && d->state == DATA_DOT_CR) {
+		d->state = DATA_END;
+	} else if (c == '\n' && d->lf_is_line) {
+		emit(d, out, '.');
+		end_line(d, out, has_cr ? DATA_LINE_START : DATA_LF_START);
+	} else if (c == '\r' && !has_cr) {
+		d->state = d->state == DATA_DOT ? DATA_DOT_CR : DATA_LF_DOT_CR;
+	} else {
+		d->has_bare_cr |= has_cr;
+		if (has_cr)
+			emit(d, out, '\r');
+		in_line(d, c, out);
+	}
+}
+
 static void step(struct data_decoder *d, char c, struct strbuf *out)
 {
 	switch (d->state) {
 	case DATA_LINE_START:
+	case DATA_LF_START:
 		if (c == '.')
-			d->state = DATA_DOT;
+			d->state = d->state == DATA_LINE_START ? DATA_DOT : DATA_LF_DOT;
 		else
 			in_line(d, c, out);
 		break;
@@ -47,10 +80,7 @@ static void step(struct data_decoder *d, char c, struct strbuf *out)
 		break;
 	case DATA_CR:
 		if (c == '\n') {
-			if (out)
-				strbuf_add_mem(out, "\r\n", 2);
-			d->line = 0;
-			d->state = DATA_LINE_START;
+			end_line(d, out, DATA_LINE_START);
 			break;
 		}
 		d->has_bare_cr = true;
@@ -58,19 +88,10 @@ static void step(struct data_decoder *d, char c, struct strbuf *out)
 		in_line(d, c, out);
 		break;
 	case DATA_DOT:
-		if (c == '\r')
-			d->state = DATA_DOT_CR;
-		else
-			in_line(d, c, out);
-		break;
 	case DATA_DOT_CR:
-		if (c == '\n') {
-			d->state = DATA_END;
-			break;
-		}
-		d->has_bare_cr = true;
-		emit(d, out, '\r');
-		in_line(d, c, out);
+	case DATA_LF_DOT:
+	case DATA_LF_DOT_CR:
+		behind_dot(d, c, out);
 		break;
 	case DATA_END:
 		break;

@@ -8,7 +8,8 @@ One behaviour a file. Lines before the first `connect` or `include` are the head
                           ${NAME_local} what stands before its @
     ctl WORD ...          an administrator's command before the dialogue
     splits                run also once for each place where TCP may cut what the client says,
-                          next to CR, LF, NUL and dots (all places with `splits all`)
+                          next to CR, LF, NUL and dots (all places with `splits all`; with
+                          `splits case` only in and next to what the table gave)
     with NAME             one case for each of the indented lines that follow: ${NAME}
 
 Then steps, one a line:
@@ -557,11 +558,17 @@ def stop_all():
 atexit.register(stop_all)
 
 
-def split_points(chat, chunks):
+def split_points(chat, chunks, case):
+    """(number of the piece, place in it)"""
     for k, data in enumerate(chunks):
-        for i in range(1, len(data)):
-            if chat.splits == "all" or data[i] in SPLIT_BYTES or data[i - 1] in SPLIT_BYTES:
-                yield k, i
+        if chat.splits == "case":
+            at = data.find(case)
+            places = range(max(at - 1, 1), min(at + len(case) + 2, len(data))) if at >= 0 else ()
+        else:
+            places = [i for i in range(1, len(data)) if chat.splits == "all"
+                      or data[i] in SPLIT_BYTES or data[i - 1] in SPLIT_BYTES]
+        for i in places:
+            yield k, i
 
 
 def run_case(chat, value, is_split):
@@ -570,7 +577,8 @@ def run_case(chat, value, is_split):
     first = Run(chat, appliance, value)
     first.run()
     if is_split:
-        for split in split_points(chat, first.chunks):
+        case = Text(value or "", first.variables).bytes
+        for split in split_points(chat, first.chunks, case):
             Run(chat, appliance, value, split).run()
     with open(appliance.log, "rb") as whole:
         whole.seek(start)

@@ -106,6 +106,87 @@ START_TEST(every_stream_every_split)
 }
 END_TEST
 
+/* The same where a lone LF ends a line too: the lines come out with CR LF, and the end is found
+ * where it is found without. */
+static void expect_lines(struct span in, struct expected *e)
+{
+	bool was_crlf = true;
+	size_t at = 0;
+
+	*e = (struct expected){0};
+	while (at < in.n) {
+		ssize_t lf = span_chr(span_from(in, at), '\n');
+		struct span line = span_sub(in, at, lf < 0 ? in.n - at : (size_t)lf);
+		bool is_crlf = lf > 0 && line.p[line.n - 1] == '\r';
+
+		at += line.n + (lf >= 0);
+		/* An unfinished line is only told from its first bytes: left to the other test. */
+		if (lf < 0)
+			break;
+		line.n -= is_crlf;
+		if (span_eq(line, SPAN(".")) && was_crlf && is_crlf) {
+			e->is_end = true;
+			break;
+		}
+		if (line.n > 1 && line.p[0] == '.')
+			line = span_from(line, 1);
+		memcpy(e->text + e->n, line.p, line.n);
+		memcpy(e->text + e->n + line.n, "\r\n", 2);
+		e->n += line.n + 2;
+		e->has_cr |= span_chr(line, '\r') >= 0;
+		e->has_nul |= span_chr(line, '\0') >= 0;
+		was_crlf = is_crlf;
+	}
+	e->used = at;
+}
+
+static void check_lines(struct span in, size_t cut)
+{
+	struct data_decoder strict, d;
+	struct expected e;
+	struct strbuf out;
+	size_t used;
+
+	expect_lines(in, &e);
+	strbuf_init(&out, 128);
+	data_init(&strict);
+	data_decode(&strict, in, &out);
+	strbuf_reset(&out);
+	data_init(&d);
+	d.lf_is_line = true;
+	used = data_decode(&d, span_sub(in, 0, cut), &out);
+	used += data_decode(&d, span_from(in, used), &out);
+	if (used != e.used || (d.state == DATA_END) != e.is_end ||
+	    (strict.state == DATA_END) != e.is_end || d.has_bare_cr != e.has_cr || d.has_bare_lf ||
+	    d.has_nul != e.has_nul || !span_eq(strbuf_span(&out), span_make(e.text, e.n)))
+		ck_abort_msg("\"%.*s\" cut at %zu gives \"%s\", used %zu", (int)in.n, in.p, cut,
+		    out.p, used);
+	strbuf_clear(&out);
+}
+
+START_TEST(lone_lf_as_a_line_end)
+{
+	static const char bytes[] = {'\r', '\n', '.', 'a', '\0'};
+
+	for (unsigned n = 1; n <= 7; n++) {
+		unsigned total = 1;
+
+		for (unsigned i = 0; i < n; i++)
+			total *= 5;
+		for (unsigned code = 0; code < total; code++) {
+			unsigned v = code;
+			char text[8];
+
+			for (unsigned i = 0; i < n; i++, v /= 5)
+				text[i] = bytes[v % 5];
+			text[n] = '\n'; /* the last line is whole */
+			for (size_t cut = 0; cut <= n; cut++)
+				check_lines(span_make(text, n + 1), cut);
+		}
+	}
+}
+END_TEST
+
 /* What smugglers send around the end of a message, followed by the next command: only CR LF . CR LF
  * may end it. */
 START_TEST(smuggling)
@@ -193,7 +274,8 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {every_stream_every_split, smuggling, long_lines, chunks};
+	const TTest *const tests[] = {
+	    every_stream_every_split, lone_lf_as_a_line_end, smuggling, long_lines, chunks};
 	TCase *tc = tcase_create("data");
 
 	tcase_set_timeout(tc, 60);
