@@ -200,6 +200,7 @@ check-arm:
 	packaging/arm-check.sh arm64
 check-long: check-package check-arm check-browser crash-full
 	MS_STRESS_SECONDS=300 $(PYTEST) tests/protocol/test_imap_stress.py
+	MS_SLOW_CLIENTS=2000 $(PYTEST) tests/protocol/test_smtp_slow.py
 	$(MAKE) FUZZ_SECONDS=120 fuzz
 check-protocol: all
 	$(PYTEST) tests/protocol

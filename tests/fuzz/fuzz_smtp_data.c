@@ -1,7 +1,8 @@
 /*
  * The content of DATA and BDAT from any bytes, cut anywhere. Oracles: a second reader of RFC 5321
  * section 4.5.2, written as simply as can be, finds the same end and the same content; exactly one
- * end of data; what is not allowed is noted; any cuts give the same.
+ * end of data; what is not allowed is noted; any cuts give the same. Where a lone LF ends a line
+ * too the end is the same one, and the content is lines with CR LF.
  */
 #include "common/base/mem.h"
 #include "smtpd/receive/data.h"
@@ -100,6 +101,35 @@ static void check_data(const uint8_t *cuts, size_t cut_count, struct span in)
 	strbuf_clear(&expected.text);
 }
 
+/* A lone LF never moves the end, and never comes out. */
+static void check_lf_lines(const uint8_t *cuts, size_t cut_count, struct span in)
+{
+	struct data_decoder strict, d;
+	struct strbuf out;
+	struct span rest = in;
+	size_t used = 0, strictly;
+
+	strbuf_init(&out, 2 * in.n + 16);
+	data_init(&strict);
+	strictly = data_decode(&strict, in, &out);
+	strbuf_reset(&out);
+	data_init(&d);
+	d.lf_is_line = true;
+	for (size_t i = 0; rest.n > 0 && d.state != DATA_END; i++) {
+		size_t n = cut_of(cuts, cut_count, i, rest.n);
+		size_t before = out.n, took = data_decode(&d, span_sub(rest, 0, n), &out);
+
+		need(out.n - before <= 2 * took + 2);
+		used += took;
+		rest = span_from(rest, took);
+	}
+	need(used == strictly && (d.state == DATA_END) == (strict.state == DATA_END));
+	need(!d.has_bare_lf && !out.failed);
+	for (size_t i = 0; i < out.n; i++)
+		need(out.p[i] != '\n' || (i > 0 && out.p[i - 1] == '\r'));
+	strbuf_clear(&out);
+}
+
 static void check_chunks(const uint8_t *cuts, size_t cut_count, struct span in)
 {
 	struct seen expected = {0};
@@ -129,6 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	in = span_make((const char *)data + 1 + cut_count, size - 1 - cut_count);
 	check_data(data + 1, cut_count, in);
+	check_lf_lines(data + 1, cut_count, in);
 	check_chunks(data + 1, cut_count, in);
 	return 0;
 }
