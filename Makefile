@@ -218,9 +218,11 @@ crash-full: all mutants $(BUILD)/tests/crash-inspect $(BUILD)/tests/failmalloc.s
 check-browser: all
 	MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider tests/browser
 
-# Parsers on random bytes (libFuzzer, both sanitizers), each for FUZZ_SECONDS; what they find
-# interesting stays in tests/fuzz/corpus/.
+# Parsers on random bytes (libFuzzer, both sanitizers), each for FUZZ_SECONDS, FUZZ_JOBS at once. They
+# begin with tests/fuzz/corpus/NAME; what is new is in build/fuzz/found/NAME.new, and is kept with
+# build/fuzz/fuzz/NAME -merge=1 tests/fuzz/corpus/NAME build/fuzz/found/NAME.new.
 FUZZ_SECONDS ?= 10
+FUZZ_JOBS ?= $(shell expr 2 \* $$(nproc))
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BUILD := build/fuzz
 FUZZ_FLAGS := -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -229,14 +231,14 @@ fuzz:
 	$(MAKE) CC=clang BUILD=$(FUZZ_BUILD) SAN=address,undefined,fuzzer-no-link fuzz-run
 .PHONY: fuzz-run
 fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz/%)
-	@for f in $(FUZZERS); do \
-		mkdir -p tests/fuzz/corpus/$$f $(BUILD)/found; \
-		echo "fuzz: $$f"; \
-		$(BUILD)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -malloc_limit_mb=64 -rss_limit_mb=1024 \
+	@printf '%s\n' $(FUZZERS) | xargs -P $(FUZZ_JOBS) -I{} sh -c '\
+		mkdir -p tests/fuzz/corpus/{} $(BUILD)/found/{}.new; \
+		echo "fuzz: {}"; \
+		$(BUILD)/fuzz/{} -max_total_time=$(FUZZ_SECONDS) -malloc_limit_mb=64 -rss_limit_mb=1024 \
 			-timeout=10 -max_len=16384 -verbosity=0 -print_final_stats=0 \
-			-artifact_prefix=$(BUILD)/found/$$f- $(BUILD)/found/$$f.new tests/fuzz/corpus/$$f \
-			>$(BUILD)/found/$$f.log 2>&1 || { tail -30 $(BUILD)/found/$$f.log; exit 1; }; \
-	done; echo "$(words $(FUZZERS)) passed, 0 failed"
+			-artifact_prefix=$(BUILD)/found/{}- $(BUILD)/found/{}.new tests/fuzz/corpus/{} \
+			>$(BUILD)/found/{}.log 2>&1 || { tail -30 $(BUILD)/found/{}.log; exit 255; }'
+	@echo "$(words $(FUZZERS)) passed, 0 failed"
 # Servers have functions of the same names: the session's own folders only.
 $(BUILD)/fuzz/fuzz_smtp_session: $(BUILD)/tests/fuzz/fuzz_smtp_session.o $(COMMON_LIBS) \
 		$(BUILD)/lib/smtpd-receive.a $(BUILD)/lib/smtpd-queue.a

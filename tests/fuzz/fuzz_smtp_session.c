@@ -1,8 +1,9 @@
 /*
- * A whole SMTP or LMTP session on any bytes: the real session code on a socket pair, a queue on
- * disk, and an authd of our own behind its socket. Each input runs twice, in one piece and cut at
- * random places. Oracles: both runs say the same, line for line; each line is a reply; as many
- * messages were accepted as replies promised; the session ends, and nothing of it is left.
+ * A whole SMTP, submission, LMTP or device session on any bytes: the real session code on a socket
+ * pair, a queue on disk, and an authd of our own behind its socket. Each input runs twice, in one
+ * piece and cut at random places. Oracles: both runs say the same, line for line; each line is a
+ * reply; as many messages were accepted as replies promised; the session ends, and nothing of it is
+ * left.
  */
 #include "common/base/hash.h"
 #include "common/base/mem.h"
@@ -191,6 +192,9 @@ static void start_once(void)
 	    "smtp.error_delay = 0\nsmtp.greet_delay = 0\nsmtp.recipients_max = 100\n"
 	    "smtp.idle_commands_max = 60\nqueue.map_size = 64M\ntrace.records_max = 100\n"
 	    "listener.submission.tls = none\nlistener.submission.login_without_tls = yes\n"
+	    "listener.device.role = device\nlistener.device.port = 2\nlistener.device.tls = none\n"
+	    "listener.device.login_without_tls = yes\n"
+	    "listener.device.device_sender = a@example.test\n"
 	    "listener.smtp.tls = none\nlistener.lmtp.enabled = yes\nlog.level = error\n",
 	    folder, folder);
 	log_open("fuzz", 2);
@@ -309,8 +313,10 @@ static size_t check_replies(struct strbuf *heard)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const enum listener_role roles[] = {ROLE_SMTP, ROLE_SUBMISSION, ROLE_LMTP};
-	enum listener_role role = roles[size ? data[0] % 3 : 0];
+	static const enum listener_role roles[] = {
+	    ROLE_SMTP, ROLE_SUBMISSION, ROLE_LMTP, ROLE_DEVICE};
+	static const uint8_t bytewise[] = {0};
+	enum listener_role role = roles[size ? data[0] % ARRAY_LEN(roles) : 0];
 	size_t cut_count = size > 1 ? data[1] % 8 : 0, promises;
 	struct strbuf whole;
 	struct span in;
@@ -327,7 +333,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* In LMTP one message may be promised to several. */
 	need(role == ROLE_LMTP ? promises >= server.accepted - before
 			       : promises == server.accepted - before);
-	run(in, data + 2, cut_count == 0 ? 1 : cut_count, role);
+	run(in, cut_count == 0 ? bytewise : data + 2, cut_count == 0 ? 1 : cut_count, role);
 	need(check_replies(&client.heard) == promises);
 	need(span_eq(strbuf_span(&whole), strbuf_span(&client.heard)));
 	strbuf_clear(&whole);
