@@ -50,8 +50,11 @@ static void send_record(struct errand *e, struct span body)
 {
 	struct parcel *parcel;
 
-	if (!e->ask->call)
+	if (!e->ask->call) {
+		enc_bytes(&e->answer->records, body);
+		e->is_cut = e->answer->records.failed;
 		return;
+	}
 	e->streamed += body.n;
 	if (e->streamed > RECORDS_BYTES_MAX) {
 		e->is_cut = true;
@@ -128,6 +131,8 @@ static void done(struct work *w)
 	if (--k->waiting > 0)
 		return;
 	k->done(k->arg, k->answers, k->n);
+	for (size_t i = 0; i < k->n; i++)
+		strbuf_clear(&k->answers[i].records);
 	mem_wipe(k->request.p, k->request.cap); /* files with keys, passwords */
 	strbuf_clear(&k->request);
 	mem_free(k);
@@ -164,6 +169,7 @@ void ask_all(struct authd *a, struct call *call, const char *const *daemons, siz
 		char name[64];
 
 		k->answers[i].daemon = daemons[i];
+		strbuf_init(&k->answers[i].records, RECORDS_BYTES_MAX);
 		e->ask = k;
 		e->answer = &k->answers[i];
 		e->work.run = run;

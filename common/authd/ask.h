@@ -14,12 +14,13 @@ struct ask_answer {
 	bool is_reached; /* it answered; else code and text say what went wrong on the way */
 	enum err_code code;
 	char text[CALL_TEXT_MAX];
+	struct strbuf records; /* without a call: each a byte string; valid during done */
 };
 
 /*
  * Asks each of the daemons, whose names are static. Records of their answers become records of
- * call, as they come, unless it is NULL. step_ms bounds the wait between two frames. done comes
- * once, not from inside.
+ * call, as they come; without one they are collected. step_ms bounds the wait between two frames.
+ * done comes once, not from inside.
  */
 void ask_all(struct authd *a, struct call *call, const char *const *daemons, size_t n,
     const struct ipc_admin *what, int step_ms,

@@ -53,7 +53,7 @@ struct authd {
 	struct setup_row setup; /* created 0: no code is open */
 	struct throttle *setup_throttle;
 	uint64_t started_ms;
-	struct timer sweep, save, revert, hangup;
+	struct timer sweep, save, revert, hangup, dkim;
 	uint64_t revert_at; /* steady clock, ms: a change is undone then; 0: none waits */
 	bool is_stopping;
 };

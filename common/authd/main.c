@@ -1,5 +1,6 @@
 /* authd: a role without listeners, and three sockets of its own. */
 #include "common/authd/call.h"
+#include "common/authd/dns.h"
 #include "common/authd/revert.h"
 #include "common/authd/sending.h"
 #include "common/authd/session.h"
@@ -81,7 +82,10 @@ static int start(struct role *r, struct err *err)
 	timer_init(&a->hangup, a->loop, on_hangup_again, a);
 	if (revert_open(a, err) < 0 || auth_server_open(a, err) < 0)
 		return -1;
-	return admin_server_open(a, err);
+	if (admin_server_open(a, err) < 0)
+		return -1;
+	dkim_open(a);
+	return 0;
 }
 
 static void on_reload(struct role *r)
@@ -114,6 +118,7 @@ static void stop(struct role *r)
 	if (a->hangup.loop)
 		timer_clear(&a->hangup);
 	revert_close(a);
+	dkim_close(a);
 	hashq_free(a->hashq);
 	if (a->forwarders)
 		workers_free(a->forwarders);

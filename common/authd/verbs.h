@@ -85,6 +85,11 @@ void verb_domain_alias_list(struct call *call);
 void verb_alias_add(struct call *call);
 void verb_alias_remove(struct call *call);
 void verb_alias_list(struct call *call);
+/* dns.c */
+void verb_domain_dns(struct call *call);
+/* dkim.c */
+void verb_dkim(struct call *call);
+void verb_dkim_activate(struct call *call);
 /* verbs_settings.c */
 void verb_set(struct call *call);
 void verb_unset(struct call *call);

@@ -1,5 +1,6 @@
 /* domain ... and alias ...: which addresses are ours, and where they lead. */
 #include "common/authd/args.h"
+#include "common/authd/dns.h"
 #include "common/base/mem.h"
 #include "common/event/clock.h"
 #include "common/mail/date.h"
@@ -30,7 +31,8 @@ void verb_domain_add(struct call *call)
 	row_enc_domain(&b, &row);
 	row_key_text(&key, ROW_DOMAIN, span_make(name, n));
 	change_put(call_change(call), &key, &b);
-	call_commit(call, "domain %s added", name);
+	call->after = dkim_after_add;
+	call_commit(call, "domain %s added: domain dns %s shows what to publish", name, name);
 }
 
 void verb_domain_remove(struct call *call)
@@ -62,6 +64,7 @@ void verb_domain_remove(struct call *call)
 	}
 	row_key_text(&key, ROW_DOMAIN, span_make(name, n));
 	change_del(call_change(call), &key);
+	call->after = dkim_after_remove;
 	call_commit(call, "domain %s removed", name);
 }
 

@@ -1,5 +1,6 @@
 /* domain alias ...: other names of a domain, by which all its addresses can be reached. */
 #include "common/authd/args.h"
+#include "common/authd/dns.h"
 #include "common/base/mem.h"
 
 static bool take_domain(
@@ -39,6 +40,7 @@ void verb_domain_alias_add(struct call *call)
 	row_enc_text(&b, t);
 	row_key_text(&key, ROW_DOMAIN_ALIAS, n);
 	change_put(call_change(call), &key, &b);
+	call->after = dkim_after_add;
 	call_commit(call, "%s is another name of %s", name, target);
 }
 
@@ -56,6 +58,7 @@ void verb_domain_alias_remove(struct call *call)
 	}
 	row_key_text(&key, ROW_DOMAIN_ALIAS, n);
 	change_del(call_change(call), &key);
+	call->after = dkim_after_remove;
 	call_commit(call, "%s is no longer another name of a domain", name);
 }
 

@@ -42,6 +42,10 @@ void records_clear(struct records *r);
 void print_tables(const struct records *r);
 /* An array of objects. */
 void print_json(const struct records *r);
+/* print_dns.c: records of domain dns and check-network as text; whether something required is not
+ * as it should be. */
+void print_findings(const struct records *r);
+bool has_bad_finding(const struct records *r);
 void print_json_string(struct span s); /* invalid UTF-8 becomes U+FFFD */
 
 #endif

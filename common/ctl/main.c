@@ -31,6 +31,8 @@ static const char usage_text[] =
     "  status                             what runs, and each listener\n"
     "  reload                             read the configuration again\n"
     "  domain add|remove DOMAIN           domain list\n"
+    "  domain dns DOMAIN [--check|--zone] the DNS records that it needs\n"
+    "  dkim list [DOMAIN]                 dkim rotate|activate|cancel DOMAIN\n"
     "  account add ADDRESS [--admin] --password-stdin\n"
     "  account password ADDRESS --password-stdin\n"
     "  account remove|disable|enable|show|quota|receive-only|protocols|limits ADDRESS ...\n"
@@ -189,9 +191,18 @@ static bool is_list(const struct options *o)
 	return word_is(o, o->count - 1, "list") || word_is(o, 1, "list") || word_is(o, 0, "trace");
 }
 
+/* Each of their records is a finding. */
+static bool is_findings(const struct options *o)
+{
+	return word_is(o, 0, "check-network") || (word_is(o, 0, "domain") && word_is(o, 1, "dns") &&
+						     !word_is(o, o->count - 1, "--zone"));
+}
+
 static int print_result(
     const struct options *o, const struct records *r, enum err_code code, const struct strbuf *text)
 {
+	int status = is_findings(o) && has_bad_finding(r) ? EXIT_FAILED : 0;
+
 	if (code != ERR_NONE) {
 		if (!o->is_json)
 			print_tables(r);
@@ -199,17 +210,20 @@ static int print_result(
 		return EXIT_FAILED;
 	}
 	if (!o->is_json) {
-		print_tables(r);
+		if (is_findings(o))
+			print_findings(r);
+		else
+			print_tables(r);
 		if (text->n > 0)
 			printf("%s\n", text->p);
 		else if (r->count == 0 && is_list(o))
 			fputs("none\n", stderr);
-		return 0;
+		return status;
 	}
 	/* A list stays a list when it is empty. */
 	if (r->count > 0 || is_list(o)) {
 		print_json(r);
-		return 0;
+		return status;
 	}
 	fputs("{\"ok\": true, \"text\": ", stdout);
 	print_json_string(strbuf_span(text));

@@ -174,15 +174,15 @@ static void print_row(const struct strbuf *record, const size_t *widths, bool is
 	putchar('\n');
 }
 
-/* A text called "pem" that is all of a record is for other programs: as it is, but no control
- * characters. */
+/* A text called "pem" or "zone" that is all of a record is for other programs: as it is, but no
+ * control characters. */
 static bool print_pem(const struct strbuf *record)
 {
 	struct dec d = dec_of(strbuf_span(record));
 	struct ipc_value v;
 
 	if (!ipc_rec_next(&d, &v) || d.in.n > 0 || v.type != IPC_TEXT ||
-	    !span_eq(v.name, SPAN("pem")))
+	    (!span_eq(v.name, SPAN("pem")) && !span_eq(v.name, SPAN("zone"))))
 		return false;
 	for (size_t i = 0; i < v.text.n; i++)
 		if (v.text.p[i] == '\n' || !ascii_is_ctl(v.text.p[i]))

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NAME_LEN_MAX 128
+#define NAME_LEN_MAX 256
 
 int file_open_folder(const char *path, struct err *err)
 {

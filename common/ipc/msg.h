@@ -28,6 +28,8 @@ enum ipc_type {
 	IPC_KEY_SET = 31,   /* ipc_key_set */
 	IPC_KEY_WATCH = 32, /* u64: generation that is known -> IPC_KEY_CHANGED, at the next one */
 	IPC_KEY_CHANGED = 33, /* u64: the generation now */
+	IPC_DKIM_FETCH = 34,  /* ipc_dkim_fetch -> IPC_DKIM_SET, perhaps when something changes */
+	IPC_DKIM_SET = 35,    /* ipc_dkim_set */
 	/*
 	 * Between a program and who started it, over the link that is its descriptor 3. A change
 	 * is config, certificates and sockets, then prepare; once it is prepared, commit or abort.
@@ -45,6 +47,7 @@ enum ipc_type {
 	LINK_ABORT = 50,     /* down */
 	LINK_DRAIN = 51,     /* down: u32 seconds, until which sessions must have ended */
 	LINK_UPGRADE = 52,   /* up, from authd: whoever started us, become what is installed now */
+	LINK_DKIM = 53,      /* down: ipc_dkim_set, to the role that signs, when it serves */
 };
 
 /* enum err_code and a text for people. */
@@ -178,6 +181,28 @@ struct ipc_key_set {
 	struct dec certs; /* in the order asked for; read with ipc_key_next */
 };
 
+/* --- signing keys of domains (DKIM): all of them, page by page ----------------------------------
+ */
+/* With an empty after and the generation that is known, the answer waits for another one. */
+struct ipc_dkim_fetch {
+	uint64_t generation; /* 0: none */
+	struct span after;   /* the page behind this domain; empty: the first */
+};
+
+#define IPC_DKIM_PAGE (512 * 1024) /* a page that has more bytes is full */
+#define IPC_DKIM_LAST_AT 9         /* byte of a page that says whether it is the last */
+
+struct ipc_dkim_key {
+	struct span domain, selector;
+	struct span key; /* PEM */
+};
+
+struct ipc_dkim_set {
+	uint64_t generation; /* of the signing keys; pages of another one do not go together */
+	bool is_first, is_last;
+	struct dec keys; /* by domain; read with ipc_dkim_next */
+};
+
 /* "May this account send this?" Asked on the way of a submitted message. */
 enum ipc_submit_step {
 	SUBMIT_MAIL = 0, /* address: the sender. His own? Within the limits of messages? */
@@ -230,6 +255,14 @@ bool ipc_dec_key_set(struct span body, struct ipc_key_set *m);
 bool ipc_key_next(struct ipc_key_set *m, struct ipc_key_cert *cert);
 void ipc_enc_generation(struct strbuf *b, uint64_t generation);
 bool ipc_dec_generation(struct span body, uint64_t *generation);
+
+void ipc_enc_dkim_fetch(struct strbuf *b, const struct ipc_dkim_fetch *m);
+bool ipc_dec_dkim_fetch(struct span body, struct ipc_dkim_fetch *m);
+/* The head of a page; then keys follow. */
+void ipc_enc_dkim_set(struct strbuf *b, const struct ipc_dkim_set *m);
+void ipc_enc_dkim_key(struct strbuf *b, const struct ipc_dkim_key *m);
+bool ipc_dec_dkim_set(struct span body, struct ipc_dkim_set *m); /* every key was checked */
+bool ipc_dkim_next(struct ipc_dkim_set *m, struct ipc_dkim_key *key);
 
 void ipc_enc_config(struct strbuf *b, const struct ipc_config *m);
 bool ipc_dec_config(struct span body, struct ipc_config *m);

@@ -96,3 +96,60 @@ bool ipc_dec_generation(struct span body, uint64_t *generation)
 	*generation = dec_u64(&d);
 	return dec_done(&d);
 }
+
+/* --- signing keys ----------------------------------------------------------------------------- */
+void ipc_enc_dkim_fetch(struct strbuf *b, const struct ipc_dkim_fetch *m)
+{
+	enc_u64(b, m->generation);
+	enc_bytes(b, m->after);
+}
+
+bool ipc_dec_dkim_fetch(struct span body, struct ipc_dkim_fetch *m)
+{
+	struct dec d = dec_of(body);
+
+	m->generation = dec_u64(&d);
+	m->after = dec_bytes(&d);
+	return dec_done(&d);
+}
+
+void ipc_enc_dkim_set(struct strbuf *b, const struct ipc_dkim_set *m)
+{
+	enc_u64(b, m->generation);
+	enc_u8(b, m->is_first);
+	enc_u8(b, m->is_last);
+}
+
+void ipc_enc_dkim_key(struct strbuf *b, const struct ipc_dkim_key *m)
+{
+	enc_bytes(b, m->domain);
+	enc_bytes(b, m->selector);
+	enc_bytes(b, m->key);
+}
+
+static bool dec_dkim_key(struct dec *d, struct ipc_dkim_key *m)
+{
+	m->domain = dec_bytes(d);
+	m->selector = dec_bytes(d);
+	m->key = dec_bytes(d);
+	return dec_ok(d);
+}
+
+bool ipc_dec_dkim_set(struct span body, struct ipc_dkim_set *m)
+{
+	struct dec d = dec_of(body);
+	struct ipc_dkim_key key;
+
+	m->generation = dec_u64(&d);
+	m->is_first = dec_u8(&d) != 0;
+	m->is_last = dec_u8(&d) != 0;
+	m->keys = d;
+	while (dec_ok(&d) && d.in.n > 0)
+		(void)dec_dkim_key(&d, &key);
+	return dec_done(&d);
+}
+
+bool ipc_dkim_next(struct ipc_dkim_set *m, struct ipc_dkim_key *key)
+{
+	return m->keys.in.n > 0 && dec_dkim_key(&m->keys, key);
+}

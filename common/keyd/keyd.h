@@ -27,6 +27,7 @@ struct keyd {
 	uint64_t generation;
 	struct list watchers;
 	size_t watcher_count;
+	uint64_t dkim_generation;                                 /* the same of signing keys */
 	unsigned char masters[TICKET_MASTERS][TICKET_MASTER_LEN]; /* newest first */
 	size_t master_count;
 	struct timer rotate, upkeep;
@@ -35,6 +36,8 @@ struct keyd {
 
 /* Something that monitors have may be old now: they are told. */
 void keyd_changed(struct keyd *k);
+/* Signing keys of domains are others now. */
+void keyd_dkim_changed(struct keyd *k);
 /* A job ended: the process may be waiting for that. */
 void keyd_job_ended(struct keyd *k);
 
@@ -58,6 +61,9 @@ size_t listeners_of(const struct config *cfg, const char *id);
  * lacks a host name. Blocks. *count is how many were made. */
 int upkeep_run(
     const char *dir, const struct config *cfg, int64_t now, size_t *count, struct err *err);
+
+/* dkim_verbs.c: dkim ... and dns, on the control socket. */
+void keyd_dkim_admin(struct keyd *k, const struct ipc_admin *cmd, const struct admin_request *rq);
 
 /* verbs.c: cert ..., on the control socket. */
 void keyd_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq);

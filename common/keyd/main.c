@@ -2,6 +2,7 @@
 #include "common/base/mem.h"
 #include "common/crypto/crypto.h"
 #include "common/event/clock.h"
+#include "common/keyd/dkim.h"
 #include "common/keyd/keyd.h"
 #include "common/keyd/shelf.h"
 #include "common/log/log.h"
@@ -93,12 +94,13 @@ static int start(struct role *r, struct err *err)
 	k->role = r;
 	k->loop = r->loop;
 	k->generation = random_u64();
+	k->dkim_generation = random_u64() | 1;
 	list_init(&k->watchers);
 	timer_init(&k->rotate, k->loop, on_rotate, k);
 	timer_init(&k->upkeep, k->loop, start_upkeep, k);
 	load_old_ciphers();
 	if (config_state_path(r->cfg, "keys", k->dir, err) < 0 || shelf_open(k->dir, err) < 0 ||
-	    upkeep_run(k->dir, r->cfg, clock_now(), &made, err) < 0)
+	    dkim_open(k->dir, err) < 0 || upkeep_run(k->dir, r->cfg, clock_now(), &made, err) < 0)
 		return -1;
 	k->disk = workers_new(k->loop, 1, "disk");
 	k->makers = workers_new(k->loop, 1, "make");

@@ -2,7 +2,9 @@
 #include "common/base/mem.h"
 #include "common/crypto/crypto.h"
 #include "common/daemon/keys.h"
+#include "common/keyd/dkim.h"
 #include "common/keyd/keyd.h"
+#include "common/keyd/pki.h"
 #include "common/keyd/shelf.h"
 #include "common/log/log.h"
 
@@ -18,6 +20,7 @@ struct watcher {
 	struct list link;
 	struct ipc_peer peer;
 	uint32_t id;
+	bool is_for_dkim;
 };
 
 struct fetch {
@@ -28,6 +31,7 @@ struct fetch {
 	uint64_t generation;
 	uint32_t count;
 	char ids[IPC_KEY_IDS_MAX][KEY_ID_MAX + 1];
+	char after[DKIM_DOMAIN_MAX + 1]; /* of signing keys */
 	struct strbuf set;
 	struct err err;
 };
@@ -188,37 +192,44 @@ static void watcher_free(struct keyd *k, struct watcher *w)
 	mem_free(w);
 }
 
-static void forget_peer(struct keyd *k, const struct ipc_peer *peer)
+static void forget_peer(struct keyd *k, const struct ipc_peer *peer, bool is_for_dkim)
 {
 	LIST_EACH_SAFE (it, &k->watchers) {
 		struct watcher *w = container_of(it, struct watcher, link);
 
-		if (w->peer.number == peer->number)
+		if (w->peer.number == peer->number && w->is_for_dkim == is_for_dkim)
 			watcher_free(k, w);
 	}
+}
+
+/* Who asks anew does not wait for the old answer any more. */
+static int watcher_add(
+    struct keyd *k, const struct ipc_peer *peer, uint32_t id, bool is_for_dkim, struct err *err)
+{
+	struct watcher *w;
+
+	if (k->watcher_count == WATCHERS_MAX)
+		return err_set(err, ERR_TEMP, "too many requests at once");
+	w = mem_zalloc(sizeof(*w));
+	w->peer = *peer;
+	w->id = id;
+	w->is_for_dkim = is_for_dkim;
+	list_append(&k->watchers, &w->link);
+	k->watcher_count++;
+	return 0;
 }
 
 static int watch_start(
     struct keyd *k, const struct ipc_peer *peer, const struct ipc_msg *msg, struct err *err)
 {
 	uint64_t generation;
-	struct watcher *w;
 
 	if (!ipc_dec_generation(msg->body, &generation))
 		return err_set(err, ERR_INVALID, "malformed request");
-	/* Who asks anew does not wait for the old answer any more. */
-	forget_peer(k, peer);
-	if (generation != k->generation) {
-		tell(k, peer, msg->id);
-		return 0;
-	}
-	if (k->watcher_count == WATCHERS_MAX)
-		return err_set(err, ERR_TEMP, "too many requests at once");
-	w = mem_zalloc(sizeof(*w));
-	w->peer = *peer;
-	w->id = msg->id;
-	list_append(&k->watchers, &w->link);
-	k->watcher_count++;
+	forget_peer(k, peer, false);
+	if (generation == k->generation)
+		return watcher_add(k, peer, msg->id, false, err);
+	tell(k, peer, msg->id);
 	return 0;
 }
 
@@ -228,7 +239,120 @@ void keyd_changed(struct keyd *k)
 	LIST_EACH_SAFE (it, &k->watchers) {
 		struct watcher *w = container_of(it, struct watcher, link);
 
+		if (w->is_for_dkim)
+			continue;
 		tell(k, &w->peer, w->id);
+		watcher_free(k, w);
+	}
+}
+
+/* --- signing keys ----------------------------------------------------------------------------- */
+static void add_domain(struct fetch *f, const char *domain, struct strbuf *pem)
+{
+	struct err err = ERR_INIT;
+	struct dkim_domain d;
+
+	/* One that cannot be read does not keep the others from signing. */
+	if (dkim_read(f->k->dir, domain, &d, &err) < 0) {
+		log_error("dkim", LOG_STR("domain", domain), LOG_ERR(&err));
+		return;
+	}
+	for (size_t i = 0; i < d.count; i++) {
+		struct pki_bundle b = {.key = d.keys[i].key};
+
+		strbuf_reset(pem);
+		if (d.keys[i].state != DKIM_CURRENT || pki_key_pem(&b, pem, NULL) < 0)
+			continue;
+		ipc_enc_dkim_key(&f->set, &(struct ipc_dkim_key){.domain = span_of(domain),
+					      .selector = span_of(d.keys[i].selector),
+					      .key = strbuf_span(pem)});
+	}
+	dkim_clear(&d);
+}
+
+static void page_run(struct work *w)
+{
+	struct fetch *f = container_of(w, struct fetch, work);
+	struct ipc_dkim_set head = {
+	    .generation = f->generation, .is_first = f->after[0] == '\0', .is_last = true};
+	struct strbuf names, pem;
+	struct span rest, name;
+
+	strbuf_init(&names, DKIM_LIST_MAX);
+	shelf_buf_init(&pem);
+	ipc_enc_dkim_set(&f->set, &head);
+	if (dkim_list(f->k->dir, &names, &f->err) == 0) {
+		rest = strbuf_span(&names);
+		while (span_split(&rest, '\0', &name) && name.n > 0) {
+			if (strcmp(name.p, f->after) <= 0)
+				continue;
+			if (f->set.n > IPC_DKIM_PAGE) {
+				f->set.p[IPC_DKIM_LAST_AT] = 0;
+				break;
+			}
+			add_domain(f, name.p, &pem);
+		}
+	}
+	shelf_buf_clear(&pem);
+	strbuf_clear(&names);
+}
+
+static void page_done(struct work *w)
+{
+	struct fetch *f = container_of(w, struct fetch, work);
+	struct keyd *k = f->k;
+
+	if (f->err.code != ERR_NONE)
+		answer_error(k, &f->peer, f->id, &f->err);
+	else
+		ipc_reply(k->server, &f->peer, f->id, IPC_DKIM_SET, strbuf_span(&f->set));
+	keys_buf_clear(&f->set);
+	mem_free(f);
+	keyd_job_ended(k);
+}
+
+static void page_start(struct keyd *k, const struct ipc_peer *peer, uint32_t id, struct span after)
+{
+	struct fetch *f = mem_zalloc(sizeof(*f));
+
+	f->k = k;
+	f->peer = *peer;
+	f->id = id;
+	f->generation = k->dkim_generation;
+	memcpy(f->after, after.p, after.n);
+	keys_buf_init(&f->set);
+	f->work.run = page_run;
+	f->work.done = page_done;
+	k->running++;
+	workers_submit(k->disk, &f->work);
+}
+
+static int dkim_start(
+    struct keyd *k, const struct ipc_peer *peer, const struct ipc_msg *msg, struct err *err)
+{
+	struct ipc_dkim_fetch m;
+
+	if (!ipc_dec_dkim_fetch(msg->body, &m) || m.after.n > DKIM_DOMAIN_MAX ||
+	    (m.after.n > 0 && !dkim_domain_is_good(m.after)))
+		return err_set(err, ERR_INVALID, "malformed request");
+	forget_peer(k, peer, true);
+	if (m.after.n == 0 && m.generation == k->dkim_generation)
+		return watcher_add(k, peer, msg->id, true, err);
+	if (k->running >= FETCHES_MAX || k->role->is_draining)
+		return err_set(err, ERR_TEMP, "too many requests at once");
+	page_start(k, peer, msg->id, m.after);
+	return 0;
+}
+
+void keyd_dkim_changed(struct keyd *k)
+{
+	k->dkim_generation++;
+	LIST_EACH_SAFE (it, &k->watchers) {
+		struct watcher *w = container_of(it, struct watcher, link);
+
+		if (!w->is_for_dkim)
+			continue;
+		page_start(k, &w->peer, w->id, span_make("", 0));
 		watcher_free(k, w);
 	}
 }
@@ -253,6 +377,8 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 		result = fetch_start(k, peer, msg, &err);
 	} else if (msg->type == IPC_KEY_WATCH) {
 		result = watch_start(k, peer, msg, &err);
+	} else if (msg->type == IPC_DKIM_FETCH) {
+		result = dkim_start(k, peer, msg, &err);
 	} else {
 		result = err_set(&err, ERR_INVALID, "no such request");
 	}
@@ -262,7 +388,8 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 
 static void on_gone(void *arg, const struct ipc_peer *peer)
 {
-	forget_peer(arg, peer);
+	forget_peer(arg, peer, false);
+	forget_peer(arg, peer, true);
 }
 
 int serve_open(struct keyd *k, struct err *err)

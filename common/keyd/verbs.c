@@ -246,6 +246,10 @@ void keyd_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_
 	const struct cert_verb *verb = find_verb(cmd);
 	struct job *j;
 
+	if (span_eq(cmd->words[0], SPAN("dkim")) || span_eq(cmd->words[0], SPAN("dns"))) {
+		keyd_dkim_admin(k, cmd, rq);
+		return;
+	}
 	if (!verb || !span_eq(cmd->words[0], SPAN("cert"))) {
 		admin_end(rq, ERR_INVALID,
 		    "no such verb: cert list, show, new, csr, answer, import, check, install, "

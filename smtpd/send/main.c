@@ -1,5 +1,5 @@
 /* smtpd-send: the role that takes mail to other servers. */
-#include "smtpd/send/send.h"
+#include "smtpd/send/check.h"
 
 #include "common/base/mem.h"
 #include "common/log/log.h"
@@ -35,13 +35,13 @@ static void on_hint(void *arg, struct span hint)
 	sched_scan(arg);
 }
 
-static int open_dns(struct send *s, struct err *err)
+int send_open_dns(const struct send *s, struct dns **out, struct err *err)
 {
 	const struct config *cfg = s->role->cfg;
 	struct dns_options opt = {.servers = config_str(cfg, SET_DNS_SERVER),
 	    .trust_anchor = config_str(cfg, SET_DNS_TRUST_ANCHOR)};
 
-	return dns_new(s->role->loop, &opt, &s->dns, err);
+	return dns_new(s->role->loop, &opt, out, err);
 }
 
 static int start(struct role *r, struct err *err)
@@ -66,7 +66,7 @@ static int start(struct role *r, struct err *err)
 	s->tls = tls_client_context_new(NULL, err);
 	if (!s->tls || config_run_path(r->cfg, RUN_QUEUE_HINT, s->local_hint, err) < 0 ||
 	    config_run_path(r->cfg, RUN_SEND_HINT, path, err) < 0 ||
-	    queue_open(&opt, &s->queue, err) < 0 || open_dns(s, err) < 0)
+	    queue_open(&opt, &s->queue, err) < 0 || send_open_dns(s, &s->dns, err) < 0)
 		return -1;
 	s->hints = hint_receiver_new(r->loop, path, QUEUE_HINT_LEN, on_hint, s, err);
 	if (!s->hints)
@@ -171,6 +171,7 @@ int main(int argc, char **argv)
 	    .on_reload = on_reload,
 	    .on_drain = on_drain,
 	    .status = status,
+	    .on_admin = send_admin,
 	    .stop = stop,
 	};
 

@@ -166,5 +166,7 @@ bool bouncer_is_idle(const struct bouncer *b);
 void send_check_drained(struct send *s);
 void send_tell_local(struct send *s, uint64_t qid);
 const char *send_helo(const struct send *s);
+/* A resolver as the settings want it. */
+int send_open_dns(const struct send *s, struct dns **out, struct err *err);
 
 #endif

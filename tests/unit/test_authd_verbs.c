@@ -89,7 +89,8 @@ START_TEST(what_changes)
 	    "account list", "account show", "app-password list", "alias list", "get", "diff",
 	    "audit list", "status", "queue list", "queue show", "setup status", "my account",
 	    "my app-password list", "undelete list", "cert list", "cert show", "cert check",
-	    "cert export-chain", "sender list", "trace", "confirm status", "domain alias list"};
+	    "cert export-chain", "sender list", "trace", "confirm status", "domain alias list",
+	    "domain dns", "dkim list"};
 	const struct verb *v;
 	size_t n = 0;
 	uint32_t words;

@@ -1,0 +1,20 @@
+/* The verbs of smtpd-send's control socket. */
+#include "smtpd/send/check.h"
+
+static bool is_verb(const struct ipc_admin *cmd, const char *first, const char *second)
+{
+	return cmd->count >= 1 + (second != NULL) && span_eq(cmd->words[0], span_of(first)) &&
+	       (!second || span_eq(cmd->words[1], span_of(second)));
+}
+
+void send_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq)
+{
+	struct send *s = r->ctx;
+
+	if (is_verb(cmd, "network", "addresses"))
+		network_addresses(s, rq);
+	else if (is_verb(cmd, "dns", "check"))
+		dns_check(s, cmd, rq);
+	else
+		admin_end(rq, ERR_UNSUPPORTED, "smtpd-send has no such verb");
+}

@@ -1,0 +1,52 @@
+/*
+ * What the administrator asks smtpd-send about the world: its own addresses, whether DNS says what
+ * it should, whether other servers can be reached.
+ */
+#ifndef MS_SMTPD_SEND_CHECK_H
+#define MS_SMTPD_SEND_CHECK_H
+
+#include "smtpd/send/send.h"
+
+/* --- addresses.c ------------------------------------------------------------------------------ */
+struct own_address {
+	struct net_addr addr;
+	bool is_there;
+	bool is_private; /* behind a router that translates: the world sees another one */
+};
+
+/* The addresses that mail is sent from, IPv4 and IPv6: those of outbound.bind, else what the
+ * system's routes say; no packet is sent. */
+void own_addresses(const struct config *cfg, struct own_address out[2]);
+/* "network addresses": the public ones as rows type, value, name (of the PTR record). */
+void network_addresses(struct send *s, const struct admin_request *rq);
+
+/* --- compare.c -------------------------------------------------------------------------------- */
+enum record_status { RECORD_OK, RECORD_MISSING, RECORD_DIFFERS, RECORD_UNKNOWN };
+
+/* A record that should be there. */
+struct wanted_record {
+	struct span purpose, name, type, value; /* as authd's domain dns has them */
+};
+
+struct compared {
+	enum record_status status;
+	struct strbuf found; /* what is there, in words of a zone file; initialised by the caller */
+	const char *advice;  /* never NULL */
+};
+
+const char *record_status_name(enum record_status s);
+/* The type to ask for; false if nobody can be asked. CNAMEs are asked for as addresses. */
+bool record_type(const struct wanted_record *w, enum dns_type *type);
+/* Names are compared without the dot at their end and case. Pure. */
+void record_compare(
+    const struct wanted_record *w, const struct dns_answer *a, struct compared *out);
+
+/* --- dns_check.c ------------------------------------------------------------------------------ */
+/* "dns check": cmd's content is rows with name, type and value; each comes back with status, found
+ * and advice. Asked with an empty cache. */
+void dns_check(struct send *s, const struct ipc_admin *cmd, const struct admin_request *rq);
+
+/* --- admin.c ---------------------------------------------------------------------------------- */
+void send_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq);
+
+#endif
