@@ -24,7 +24,7 @@ Then steps, one a line:
     S/ regex                  ... matches this from end to end; (?P<x>...) sets ${x}
     S* regex                  lines are passed over up to one that matches
     starttls                  the TLS handshake
-    closed                    the server closes, and says no more
+    closed                    the server closes, and says no more; gone: whatever it says
     drop                      we close; shut: we close our half
     accepted N                this connection's session had N messages accepted (its log says so)
     event regex               the log has a line of this session that matches; noevent regex: none
@@ -53,7 +53,7 @@ from appliance import Appliance, PASSWORD, tls_context
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
                       "protocol", "chat")
 TIMEOUT = 20
-STEPS = {"connect", "connect-raw", "use", "include", "C:", "C+", "S:", "S/", "S*", "starttls", "closed", "drop",
+STEPS = {"connect", "connect-raw", "use", "include", "C:", "C+", "S:", "S/", "S*", "starttls", "closed", "gone", "drop",
          "shut", "accepted", "event", "noevent", "ctl", "until", "delivered", "settled", "O/", "O!", "mail", "M:", "M/", "M*",
          "M!", "M."}
 SIOCOUTQNSD = 0x894B  # bytes that TCP has not sent yet
@@ -428,6 +428,10 @@ class Run:
     def do_starttls(self, rest):
         self.conn.starttls()
         self.said.append("starttls")
+
+    def do_gone(self, rest):
+        while self.conn.fill():
+            pass
 
     def do_closed(self, rest):
         self.conn.closed()
