@@ -1,8 +1,8 @@
 #include "common/authd/name.h"
 
 #include "common/base/utf8.h"
+#include "common/mail/idna.h"
 
-#include <idn2.h>
 #include <string.h>
 
 static int bad_domain(struct err *err, struct span in)
@@ -11,40 +11,9 @@ static int bad_domain(struct err *err, struct span in)
 	    in.p ? in.p : "");
 }
 
-/* U-labels to A-labels; a pure computation over libidn2's tables. */
-static int to_a_labels(struct span in, char out[MAIL_DOMAIN_MAX + 1], size_t *n)
-{
-	char text[MAIL_DOMAIN_MAX + 1];
-	uint8_t *found = NULL;
-	size_t len;
-
-	memcpy(text, in.p, in.n);
-	text[in.n] = '\0';
-	if (idn2_lookup_u8((const uint8_t *)text, &found, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) !=
-	    IDN2_OK)
-		return -1;
-	len = strlen((const char *)found);
-	if (len <= MAIL_DOMAIN_MAX)
-		memcpy(out, found, len + 1);
-	idn2_free(found);
-	*n = len;
-	return len <= MAIL_DOMAIN_MAX ? 0 : -1;
-}
-
 int name_domain(struct span in, char out[MAIL_DOMAIN_MAX + 1], size_t *n, struct err *err)
 {
-	if (!mail_domain_is_valid(in, true))
-		return bad_domain(err, in);
-	if (utf8_is_ascii(in)) {
-		memcpy(out, in.p, in.n);
-		out[in.n] = '\0';
-		*n = in.n;
-	} else if (to_a_labels(in, out, n) < 0) {
-		return bad_domain(err, in);
-	}
-	for (size_t i = 0; i < *n; i++)
-		out[i] = ascii_lower(out[i]);
-	return mail_domain_is_valid(span_make(out, *n), false) ? 0 : bad_domain(err, in);
+	return mail_domain_ascii(in, out, n) ? 0 : bad_domain(err, in);
 }
 
 static int set_domain(struct name *nm, struct span domain, struct err *err)

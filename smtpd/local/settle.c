@@ -93,6 +93,26 @@ static int forward_all(
 	return result;
 }
 
+/* RFC 3461 section 6.3: who asked is told that it arrived; smtpd-send writes the notice. */
+static bool wants_success(const struct outcome *o)
+{
+	return (o->row.notify & QUEUE_NOTIFY_SUCCESS) && o->from[0] != '\0' &&
+	       !o->is_only_forwarded;
+}
+
+static int remove_one(
+    const struct outcome *o, struct db_txn *txn, struct blob *file, struct err *err)
+{
+	struct queue_rcpt row = o->row;
+
+	file->is_file = false;
+	if (!wants_success(o))
+		return queue_rcpt_remove(txn, o->qid, o->row.n, file, err);
+	row.state = QUEUE_SENT;
+	row.last_reply = SPAN("250 2.1.5 delivered");
+	return queue_rcpt_update(txn, &row, err);
+}
+
 static int remove_all(struct settle *s, struct db_txn *txn, struct err *err)
 {
 	s->file_count = 0;
@@ -100,8 +120,7 @@ static int remove_all(struct settle *s, struct db_txn *txn, struct err *err)
 		struct outcome *o = container_of(it, struct outcome, link);
 		struct blob *file = &s->files[s->file_count];
 
-		if (forward_all(s, o, txn, err) < 0 ||
-		    queue_rcpt_remove(txn, o->qid, o->row.n, file, err) < 0)
+		if (forward_all(s, o, txn, err) < 0 || remove_one(o, txn, file, err) < 0)
 			return -1;
 		if (file->is_file)
 			s->file_count++;

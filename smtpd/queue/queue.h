@@ -45,7 +45,8 @@ enum queue_state {
 	QUEUE_WAITING = 0, /* for its time */
 	QUEUE_FAILED = 1,  /* for good: the sender is told, then it goes */
 	QUEUE_HELD = 2,    /* by the administrator */
-	QUEUE_SENT = 3,    /* to a server that tells nobody: the sender is told, then it goes */
+	QUEUE_SENT = 3,    /* into a mailbox, or to a server that tells nobody: the sender is told,
+			      then it goes */
 };
 /* The notice that it takes long. */
 enum queue_notice { NOTICE_NONE = 0, NOTICE_DUE = 1, NOTICE_SENT = 2 };

@@ -3,6 +3,7 @@
 
 #include "common/base/mem.h"
 #include "common/base/rules.h"
+#include "common/base/utf8.h"
 #include "common/crypto/crypto.h"
 #include "common/event/clock.h"
 #include "common/ipc/ipc.h"
@@ -30,7 +31,8 @@ static const char *with_protocol(const struct session *s)
 					 (s->account != 0 && !s->is_by_address ? 1 : 0)];
 }
 
-/* RFC 5321 section 4.4. The recipient is named only when there is one: others stay unknown. */
+/* RFC 5321 section 4.4. The recipient is named only when there is one: others stay unknown. And
+ * only in ASCII: a header in UTF-8 could go to fewer servers than the message. */
 static void write_received(struct session *s, struct strbuf *b)
 {
 	char literal[NET_ADDR_TEXT], date[MAIL_DATE_LEN];
@@ -45,7 +47,7 @@ static void write_received(struct session *s, struct strbuf *b)
 	if (conn_is_tls(s->conn))
 		strbuf_addf(
 		    b, "\r\n\t(%s, %s)", conn_tls_version(s->conn), conn_tls_cipher(s->conn));
-	if (s->t.rcpt_count == 1)
+	if (s->t.rcpt_count == 1 && utf8_is_ascii(s->t.rcpts[0].address))
 		strbuf_addf(b, "\r\n\tfor <%.*s>", SPAN_FMT(s->t.rcpts[0].address));
 	strbuf_addf(b, ";\r\n\t%s\r\n", date);
 }
@@ -229,7 +231,8 @@ static bool fill_entry(struct receipt *r, struct session *s)
 	e->arrival = clock_now();
 	e->account = s->account;
 	e->is_utf8 = s->t.is_utf8;
-	e->is_8bit = s->t.is_8bit;
+	/* Who sends it without saying so, as many do, sends it all the same. */
+	e->is_8bit = s->t.is_8bit || (s->t.decoder.bits & 0x80);
 	e->is_requiretls = s->t.is_requiretls;
 	e->ret = s->t.ret;
 	return arena_copy(&r->arena, s->t.sender.p ? s->t.sender : span_make("", 0), &e->sender) &&

@@ -44,12 +44,14 @@ void cmd_ehlo(struct session *s, struct span arg)
 	strbuf_init(&b, 1024);
 	strbuf_addf(&b,
 	    "250-%s\r\n250-PIPELINING\r\n250-SIZE %llu\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"
-	    "250-CHUNKING\r\n250-LIMITS RCPTMAX=%llu\r\n",
+	    "250-CHUNKING\r\n250-DSN\r\n250-LIMITS RCPTMAX=%llu\r\n",
 	    s->listener->cfg->hostname,
 	    (unsigned long long)config_u64(s->cfg, SET_SMTP_MESSAGE_MAX),
 	    (unsigned long long)config_u64(s->cfg, SET_SMTP_RECIPIENTS_MAX));
 	if (s->listener->tls && !conn_is_tls(s->conn))
 		strbuf_add(&b, SPAN("250-STARTTLS\r\n"));
+	if (conn_is_tls(s->conn)) /* RFC 8689 section 2 */
+		strbuf_add(&b, SPAN("250-REQUIRETLS\r\n"));
 	if (session_may_login(s) && s->account == 0)
 		strbuf_add(&b, SPAN("250-AUTH PLAIN LOGIN\r\n"));
 	strbuf_add(&b, SPAN("250 ENHANCEDSTATUSCODES\r\n"));

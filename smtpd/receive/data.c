@@ -15,6 +15,7 @@ static void count(struct data_decoder *d, size_t n)
 static void emit(struct data_decoder *d, struct strbuf *out, char c)
 {
 	count(d, 1);
+	d->bits |= (unsigned char)c;
 	if (out)
 		strbuf_add_chr(out, c);
 }
@@ -99,12 +100,12 @@ static void step(struct data_decoder *d, char c, struct strbuf *out)
 }
 
 /* Bytes at the front that change nothing within a line. */
-static size_t plain_run(struct span in)
+static size_t plain_run(struct span in, unsigned char *bits)
 {
 	size_t n = 0;
 
-	while (n < in.n && in.p[n] != '\r' && in.p[n] != '\n' && in.p[n] != '\0')
-		n++;
+	for (; n < in.n && in.p[n] != '\r' && in.p[n] != '\n' && in.p[n] != '\0'; n++)
+		*bits |= (unsigned char)in.p[n];
 	return n;
 }
 
@@ -113,7 +114,7 @@ size_t data_decode(struct data_decoder *d, struct span in, struct strbuf *out)
 	size_t used = 0;
 
 	while (used < in.n && d->state != DATA_END) {
-		size_t n = d->state == DATA_IN_LINE ? plain_run(span_from(in, used)) : 0;
+		size_t n = d->state == DATA_IN_LINE ? plain_run(span_from(in, used), &d->bits) : 0;
 
 		if (n > 0) {
 			strbuf_add_mem(out, in.p + used, n);

@@ -29,6 +29,7 @@ struct data_decoder {
 	enum data_state state;
 	bool lf_is_line; /* set behind data_init */
 	bool has_bare_cr, has_bare_lf, has_nul;
+	unsigned char bits;    /* all bytes of the content, or-ed */
 	size_t line, line_max; /* bytes of the current line; the longest */
 };
 

@@ -256,6 +256,13 @@ static void write_rows(struct notice *n)
 }
 
 /* --- the text --------------------------------------------------------------------------------- */
+static enum dsn_action action_of(const struct queue_rcpt *r)
+{
+	if (r->state == QUEUE_SENT)
+		return r->class == QUEUE_LOCAL ? DSN_DELIVERED : DSN_RELAYED;
+	return r->state == QUEUE_FAILED ? DSN_FAILED : DSN_DELAYED;
+}
+
 static void fill_rcpts(const struct notice *n, struct dsn_rcpt *out, size_t *count)
 {
 	for (size_t i = 0; i < n->count; i++) {
@@ -264,9 +271,7 @@ static void fill_rcpts(const struct notice *n, struct dsn_rcpt *out, size_t *cou
 		if (!n->rows[i].is_told)
 			continue;
 		out[(*count)++] = (struct dsn_rcpt){
-		    .action = r->state == QUEUE_FAILED ? DSN_FAILED
-			      : r->state == QUEUE_SENT ? DSN_RELAYED
-						       : DSN_DELAYED,
+		    .action = action_of(r),
 		    .address = r->address,
 		    .orcpt = r->orcpt,
 		    .host = r->host,

@@ -24,7 +24,7 @@ void dsn_status(struct span reply, char out[16])
 
 static const char *action_name(enum dsn_action a)
 {
-	static const char *const names[] = {"failed", "delayed", "relayed"};
+	static const char *const names[] = {"failed", "delayed", "relayed", "delivered"};
 
 	return names[a];
 }
@@ -60,7 +60,8 @@ static void add_folded(struct strbuf *out, struct span text, size_t width)
 static void add_head(struct strbuf *out, const struct dsn *d)
 {
 	static const char *const subjects[] = {"Your message could not be delivered",
-	    "Your message is not delivered yet", "Your message was passed on"};
+	    "Your message is not delivered yet", "Your message was passed on",
+	    "Your message was delivered"};
 	char date[MAIL_DATE_LEN];
 
 	mail_date_format(date, d->now, 0);
@@ -85,6 +86,9 @@ static void add_words_for(struct strbuf *out, const struct dsn *d, const struct 
 	case DSN_RELAYED:
 		strbuf_add_str(out, "   The message was handed to a server that does not tell "
 				    "whether it\r\n   reached the mailbox.\r\n");
+		return;
+	case DSN_DELIVERED:
+		strbuf_add_str(out, "   The message is in the mailbox.\r\n");
 		return;
 	case DSN_DELAYED:
 		mail_date_format(until, r->until, 0);
@@ -126,6 +130,9 @@ static void add_words(struct strbuf *out, const struct dsn *d)
 		strbuf_add_str(out,
 		    "The message below is still under way; there is nothing that you "
 		    "have to\r\ndo. It is not delivered yet to:\r\n");
+		break;
+	case DSN_DELIVERED:
+		strbuf_add_str(out, "The message below was delivered to:\r\n");
 		break;
 	default:
 		strbuf_add_str(out, "The message below was passed on to:\r\n");

@@ -8,7 +8,7 @@
 
 #include "common/base/strbuf.h"
 
-enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_RELAYED };
+enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_RELAYED, DSN_DELIVERED };
 
 struct dsn_rcpt {
 	enum dsn_action action;

@@ -3,6 +3,7 @@
 
 #include "common/base/mem.h"
 #include "common/crypto/crypto.h"
+#include "common/mail/idna.h"
 
 #include <stdio.h>
 
@@ -90,17 +91,20 @@ struct route_query *route_ask(struct send *s, const char *domain,
     void (*on_route)(void *arg, const struct route *r), void *arg)
 {
 	struct route_query *q = mem_zalloc(sizeof(*q));
+	size_t n;
 
 	q->send = s;
 	q->on_route = on_route;
 	q->arg = arg;
 	q->told = (struct deferred){.fn = tell, .arg = q};
-	snprintf(q->domain, sizeof(q->domain), "%s", domain);
+	/* What has no A-labels has no name in DNS: it will be said not to exist. */
+	if (domain[0] == '[' || !mail_domain_ascii(span_of(domain), q->domain, &n))
+		snprintf(q->domain, sizeof(q->domain), "%s", domain);
 	/* An address literal names its host itself. */
 	if (domain[0] == '[')
 		one_host(q, domain);
 	else
-		q->dns = dns_ask(s->dns, domain, DNS_MX, on_mx, q);
+		q->dns = dns_ask(s->dns, q->domain, DNS_MX, on_mx, q);
 	return q;
 }
 

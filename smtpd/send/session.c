@@ -87,12 +87,18 @@ void session_broken(struct session *c, int code, const char *fmt, ...)
 	log_info("smtp-out-broken", LOG_STR("session", c->id), LOG_STR("host", c->last_host),
 	    LOG_STR("reason", text));
 	drop_connection(c);
-	if (c->is_reading) {
-		c->is_dropped = true;
-		return;
-	}
+	c->is_dropped = c->is_reading;
+	if (!c->is_reading)
+		session_go_on(c);
+}
+
+void session_go_on(struct session *c)
+{
+	c->is_dropped = false;
 	if (c->was_alive || !c->mail) {
-		session_drop(c);
+		/* In the middle of a mail: its next time is written down already. */
+		transfer_abort(c, RESULT_LATER, &c->last);
+		session_free(c);
 	} else if (c->mails > 0) {
 		/* It was good for some, and ended in between: from the start. */
 		c->mails = 0;
@@ -102,13 +108,6 @@ void session_broken(struct session *c, int code, const char *fmt, ...)
 		c->is_without_tls = false;
 		next_address(c);
 	}
-}
-
-/* In the middle of a mail: its next time is written down already. */
-void session_drop(struct session *c)
-{
-	transfer_abort(c, RESULT_LATER, &c->last);
-	session_free(c);
 }
 
 /* --- replies ---------------------------------------------------------------------------------- */
@@ -226,7 +225,7 @@ static void on_ehlo_line(void *arg, unsigned number, struct span text)
 		unsigned cap;
 	} known[] = {{"PIPELINING", CAP_PIPELINING}, {"8BITMIME", CAP_8BITMIME}, {"SIZE", CAP_SIZE},
 	    {"STARTTLS", CAP_STARTTLS}, {"SMTPUTF8", CAP_SMTPUTF8}, {"DSN", CAP_DSN},
-	    {"REQUIRETLS", CAP_REQUIRETLS}};
+	    {"REQUIRETLS", CAP_REQUIRETLS}, {"CHUNKING", CAP_CHUNKING}};
 	struct session *c = arg;
 	struct span word;
 
@@ -291,6 +290,7 @@ static void on_connected(void *arg, int fd, const struct err *why)
 	}
 	c->conn = conn_new(c->send->role->loop, fd, &c->addrs[c->addr - 1], &limits, &ops, c);
 	reply_init(&c->reader);
+	c->is_verified = false;
 	c->step = STEP_GREETING;
 	conn_set_deadline(c->conn, GREETING_MS);
 }
@@ -463,7 +463,7 @@ void session_start(struct dest *d)
 	c->send = d->send;
 	c->reader.on_line = on_ehlo_line;
 	c->reader.arg = c;
-	strbuf_init(&c->slice, 256 * 1024);
+	strbuf_init(&c->slice, SLICE_ROOM);
 	role_session_id(c->id);
 	list_append(&d->sessions, &c->link);
 	d->session_count++;

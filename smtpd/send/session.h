@@ -5,9 +5,12 @@
 #include "common/net/conn.h"
 #include "common/net/connector.h"
 #include "smtpd/send/send.h"
+#include "smtpd/send/source.h"
 #include "smtpd/send/stuff.h"
 
 #define ADDRS_MAX 16
+#define SLICE (64 * 1024) /* of content at a time */
+#define SLICE_ROOM (SLICE + SOURCE_ROOM)
 
 enum step {
 	STEP_ROUTE,
@@ -18,10 +21,11 @@ enum step {
 	STEP_HELO,
 	STEP_STARTTLS,
 	STEP_HANDSHAKE,
-	STEP_MAIL,  /* replies to MAIL and the RCPTs behind it */
-	STEP_DATA,  /* 354 */
-	STEP_BODY,  /* goes out; a reply now would be too early */
-	STEP_FINAL, /* the reply that counts */
+	STEP_PREPARE, /* the content is looked at */
+	STEP_MAIL,    /* replies to MAIL and the RCPTs behind it */
+	STEP_DATA,    /* 354 */
+	STEP_BODY,    /* goes out; a reply now is to a chunk, or too early */
+	STEP_FINAL,   /* the reply that counts */
 	STEP_RSET,
 	STEP_IDLE,
 };
@@ -34,6 +38,7 @@ enum capability {
 	CAP_SMTPUTF8 = 1 << 4,
 	CAP_DSN = 1 << 5,
 	CAP_REQUIRETLS = 1 << 6,
+	CAP_CHUNKING = 1 << 7,
 };
 
 struct session {
@@ -53,6 +58,7 @@ struct session {
 	struct conn *conn;
 	struct reply_reader reader;
 	bool is_without_tls; /* this address could not do it */
+	bool is_verified;    /* TLS, with a certificate that is this host's for sure */
 	unsigned caps;
 	uint64_t size_max; /* of the SIZE extension; 0: none said */
 	struct reply last; /* why the last address did not do */
@@ -63,11 +69,18 @@ struct session {
 	size_t replies; /* of MAIL and RCPT that came */
 	size_t accepted;
 	unsigned mails; /* over this connection */
-	struct blob_reader *reader_body;
+	struct source source;
 	struct db_job job;
-	struct strbuf slice;
+	struct strbuf slice; /* of the content, not yet written */
 	struct stuffer stuffer;
-	bool is_reading, is_read;
+	enum convert_status content; /* looked at if the server is not up to all of it */
+	bool has_utf8_header;
+	char obstacle[100]; /* IMPOSSIBLE: why */
+	bool says_utf8;     /* SMTPUTF8 */
+	bool is_chunking;   /* BDAT, else DATA */
+	bool is_data_said;  /* with the envelope */
+	size_t chunks;      /* that have no reply yet */
+	bool is_reading;
 	bool is_dropped; /* the connection has gone while the job runs: the session ends with it */
 	bool is_ended;
 	struct deferred bury; /* its memory goes at the end of the turn */
@@ -77,10 +90,18 @@ struct session {
 /* The connection is of no use any more: the next address, or the end. */
 void session_broken(struct session *c, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-void session_drop(struct session *c); /* ends it with its mail, without the connection */
+/* Behind session_broken, once no job runs any more: another host, or the end. */
+void session_go_on(struct session *c);
 void session_quit(struct session *c); /* politely */
 void session_idle(struct session *c);
 const char *session_host(const struct session *c);
+
+/* envelope.c: before the content was looked at, and behind that; false: why not, for good. */
+bool envelope_is_acceptable(struct session *c, struct reply *why);
+bool envelope_needs_plan(const struct session *c); /* any thread */
+bool envelope_is_possible(struct session *c, struct reply *why);
+void envelope_add_mail(struct session *c, struct strbuf *b);
+void envelope_add_rcpt(struct session *c, const struct target *t, struct strbuf *b);
 
 /* transfer.c */
 void transfer_start(struct session *c); /* sends c->mail, or takes one; without any it is idle */

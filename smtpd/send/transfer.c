@@ -1,4 +1,7 @@
-/* One mail over a connection: MAIL, RCPT, DATA, and what the server says to each. */
+/*
+ * One mail over a connection: its content is looked at, then MAIL, RCPT and DATA go out together,
+ * or with BDAT a small message too, and what the server says to each is noted.
+ */
 #include "smtpd/send/session.h"
 
 #include "common/base/mem.h"
@@ -11,13 +14,11 @@
 #define DATA_MS 120000
 #define SLICE_MS 180000
 #define FINAL_MS 600000
-#define SLICE (64 * 1024)
 
 /* --- the end of a mail ------------------------------------------------------------------------ */
 void transfer_clear(struct session *c)
 {
-	blob_reader_free(c->reader_body);
-	c->reader_body = NULL;
+	source_close(&c->source);
 	strbuf_clear(&c->slice);
 }
 
@@ -39,6 +40,7 @@ void transfer_abort(struct session *c, enum result result, const struct reply *w
 	if (!m)
 		return;
 	c->mail = NULL;
+	source_close(&c->source);
 	describe_host(c, host);
 	mail_fail(m, result, why, host[0] ? host : c->last_host);
 	mail_finish(m);
@@ -51,8 +53,6 @@ static void finish(struct session *c)
 
 	reply_make(&none, 451, "4.3.0 no reply for this recipient");
 	c->mails++;
-	blob_reader_free(c->reader_body);
-	c->reader_body = NULL;
 	dest_is_alive(c->dest);
 	transfer_abort(c, RESULT_LATER, &none);
 }
@@ -73,107 +73,191 @@ static void next_mail(struct session *c, bool is_clean)
 	conn_write(c->conn, SPAN("RSET\r\n"));
 }
 
-/* --- the envelope ----------------------------------------------------------------------------- */
-/* What the server must be able to do for this mail; false: its result is set. */
-static bool check_abilities(struct session *c)
+/* --- before the first command ----------------------------------------------------------------- */
+static void prepare_run(struct db_job *job, struct db_txn *txn)
 {
-	const struct queue_entry *e = &c->mail->entry;
-	struct reply why = {0};
+	struct session *c = container_of(job, struct session, job);
+	struct blob_dir *dir = queue_blobs(c->send->queue);
+	struct convert_plan *plan = NULL;
+	struct queue_entry e;
 
-	/* RFC 8689 4.2.1: rather back than over a connection that nobody has verified. */
-	if (e->is_requiretls)
-		reply_make(
-		    &why, 554, "5.7.30 the sender wants verified TLS, which is not to be had");
-	else if (e->is_utf8 && !(c->caps & CAP_SMTPUTF8))
-		reply_make(
-		    &why, 553, "5.6.7 %s takes no addresses or headers in UTF-8", session_host(c));
-	else if (e->is_8bit && !(c->caps & CAP_8BITMIME))
-		reply_make(&why, 554, "5.6.3 %s takes no 8-bit text", session_host(c));
-	else if (c->size_max > 0 && e->blob.size > c->size_max)
-		reply_make(&why, 552, "5.3.4 %s takes at most %llu bytes", session_host(c),
-		    (unsigned long long)c->size_max);
+	c->content = CONVERT_NOTHING;
+	if (queue_entry_get(txn, c->mail->entry.qid, &e, &job->err) < 0)
+		return;
+	if (envelope_needs_plan(c) && source_plan(dir, &e.blob, &plan, &c->content, &job->err) < 0)
+		return;
+	if (c->content != CONVERT_NEEDED) {
+		c->has_utf8_header = plan && convert_plan_has_utf8_header(plan);
+		snprintf(
+		    c->obstacle, sizeof(c->obstacle), "%s", plan ? convert_plan_why(plan) : "");
+		convert_plan_free(plan);
+		plan = NULL;
+	}
+	if (source_open(dir, &e.blob, plan, &c->source, &job->err) == 0)
+		(void)source_read(&c->source, &c->slice, SLICE, &job->err);
+}
+
+static void say_envelope(struct session *c);
+
+static void prepare_done(struct db_job *job)
+{
+	struct session *c = container_of(job, struct session, job);
+	struct reply why;
+
+	c->is_reading = false;
+	if (c->is_dropped) {
+		c->is_dropped = false;
+		source_close(&c->source);
+		session_go_on(c);
+		return;
+	}
+	if (job->err.code != ERR_NONE) {
+		reply_make(&why, 451, "4.3.0 local error: %s", job->err.text);
+		transfer_abort(c, RESULT_LATER, &why);
+	} else if (!envelope_is_possible(c, &why)) {
+		transfer_abort(c, RESULT_NEVER, &why);
+	}
+	if (c->mail)
+		say_envelope(c);
 	else
-		return true;
-	transfer_abort(c, RESULT_NEVER, &why);
-	return false;
-}
-
-static void add_mail_command(struct session *c, struct strbuf *b)
-{
-	const struct queue_entry *e = &c->mail->entry;
-
-	strbuf_addf(b, "MAIL FROM:<%.*s>", SPAN_FMT(e->sender));
-	if (c->caps & CAP_SIZE)
-		strbuf_addf(b, " SIZE=%llu", (unsigned long long)e->blob.size);
-	if (e->is_8bit)
-		strbuf_add_str(b, " BODY=8BITMIME");
-	if (e->is_utf8)
-		strbuf_add_str(b, " SMTPUTF8");
-	if ((c->caps & CAP_DSN) && e->ret != QUEUE_RET_NONE)
-		strbuf_add_str(b, e->ret == QUEUE_RET_FULL ? " RET=FULL" : " RET=HDRS");
-	if ((c->caps & CAP_DSN) && e->envid.n > 0) {
-		strbuf_add_str(b, " ENVID=");
-		strbuf_add(b, e->envid);
-	}
-	strbuf_add_str(b, "\r\n");
-}
-
-static void add_notify(struct strbuf *b, uint8_t notify)
-{
-	static const struct {
-		uint8_t bit;
-		const char *word;
-	} words[] = {{QUEUE_NOTIFY_SUCCESS, "SUCCESS"}, {QUEUE_NOTIFY_FAILURE, "FAILURE"},
-	    {QUEUE_NOTIFY_DELAY, "DELAY"}};
-	bool is_first = true;
-
-	if (notify == 0)
-		return;
-	strbuf_add_str(b, " NOTIFY=");
-	if (notify & QUEUE_NOTIFY_NEVER) {
-		strbuf_add_str(b, "NEVER");
-		return;
-	}
-	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
-		if (!(notify & words[i].bit))
-			continue;
-		strbuf_addf(b, "%s%s", is_first ? "" : ",", words[i].word);
-		is_first = false;
-	}
-}
-
-static void add_rcpt_command(struct session *c, const struct target *t, struct strbuf *b)
-{
-	strbuf_addf(b, "RCPT TO:<%.*s>", SPAN_FMT(t->row.address));
-	if (c->caps & CAP_DSN) {
-		add_notify(b, t->row.notify);
-		if (t->row.orcpt.n > 0)
-			strbuf_addf(b, " ORCPT=%.*s", SPAN_FMT(t->row.orcpt));
-	}
-	strbuf_add_str(b, "\r\n");
+		transfer_start(c);
 }
 
 void transfer_start(struct session *c)
 {
-	struct strbuf b;
+	struct reply why;
 
 	if (!c->mail)
 		c->mail = dest_take(c->dest);
-	while (c->mail && !check_abilities(c))
+	while (c->mail && !envelope_is_acceptable(c, &why)) {
+		transfer_abort(c, RESULT_NEVER, &why);
 		c->mail = dest_take(c->dest);
+	}
 	if (!c->mail) {
 		session_idle(c);
 		return;
 	}
+	c->step = STEP_PREPARE;
+	conn_set_deadline(c->conn, COMMAND_MS);
+	strbuf_reset(&c->slice);
+	source_close(&c->source);
+	c->is_reading = true;
+	c->job = (struct db_job){.run = prepare_run, .done = prepare_done};
+	queue_read(c->send->queue, &c->job);
+}
+
+/* --- the content ------------------------------------------------------------------------------ */
+/* The slice as it goes out, with its end if it is the last. */
+static void stuff_slice(struct session *c, struct strbuf *out)
+{
+	strbuf_init(out, 2 * c->slice.n + 16);
+	stuff(&c->stuffer, strbuf_span(&c->slice), out);
+	strbuf_reset(&c->slice);
+	if (c->source.is_done)
+		stuff_end(&c->stuffer, out);
+}
+
+static void write_chunk(struct session *c)
+{
+	struct strbuf out;
+
+	stuff_slice(c, &out);
+	conn_writef(c->conn, "BDAT %zu%s\r\n", out.n, c->source.is_done ? " LAST" : "");
+	conn_write(c->conn, strbuf_span(&out));
+	strbuf_clear(&out);
+	c->chunks++;
+}
+
+static void read_more(struct session *c);
+
+/* What was read goes out; then there is more of it, or the last reply to wait for. */
+static void write_slice(struct session *c)
+{
+	struct strbuf out;
+
+	if (c->is_chunking) {
+		write_chunk(c);
+	} else {
+		stuff_slice(c, &out);
+		conn_write(c->conn, strbuf_span(&out));
+		strbuf_clear(&out);
+	}
+	if (c->source.is_done) {
+		c->step = STEP_FINAL;
+		conn_set_deadline(c->conn, FINAL_MS);
+		return;
+	}
+	conn_set_deadline(c->conn, SLICE_MS);
+	transfer_drain(c);
+}
+
+static void read_run(struct db_job *job, struct db_txn *txn)
+{
+	struct session *c = container_of(job, struct session, job);
+
+	(void)source_read(&c->source, &c->slice, SLICE, &job->err);
+}
+
+static void read_done(struct db_job *job)
+{
+	struct session *c = container_of(job, struct session, job);
+
+	c->is_reading = false;
+	if (c->is_dropped)
+		session_go_on(c);
+	else if (job->err.code != ERR_NONE)
+		/* Half a message must not look like a whole one: the connection just ends. */
+		session_broken(c, 451, "4.3.0 local error: %s", job->err.text);
+	else
+		write_slice(c);
+}
+
+static void read_more(struct session *c)
+{
+	c->is_reading = true;
+	c->job = (struct db_job){.run = read_run, .done = read_done};
+	queue_read(c->send->queue, &c->job);
+}
+
+void transfer_drain(struct session *c)
+{
+	/* Without PIPELINING each chunk waits for the reply to the last. */
+	bool may_send = !c->is_chunking || (c->caps & CAP_PIPELINING) || c->chunks == 0;
+
+	if (c->step == STEP_BODY && !c->is_reading && may_send && !conn_is_congested(c->conn))
+		read_more(c);
+}
+
+static void begin_content(struct session *c)
+{
+	c->step = STEP_BODY;
+	c->stuffer = (struct stuffer){.with_dots = !c->is_chunking};
+	write_slice(c);
+}
+
+/* --- the envelope ----------------------------------------------------------------------------- */
+static void say_envelope(struct session *c)
+{
+	struct strbuf b;
+
 	c->step = STEP_MAIL;
-	c->replies = c->accepted = 0;
+	c->replies = c->accepted = c->chunks = 0;
+	c->is_chunking = c->caps & CAP_CHUNKING;
+	c->is_data_said = (c->caps & CAP_PIPELINING) && (!c->is_chunking || c->source.is_done);
 	conn_set_deadline(c->conn, COMMAND_MS);
 	strbuf_init(&b, 256 * 1024);
-	add_mail_command(c, &b);
+	envelope_add_mail(c, &b);
 	for (size_t i = 0; (c->caps & CAP_PIPELINING) && i < c->mail->count; i++)
-		add_rcpt_command(c, &c->mail->targets[i], &b);
+		envelope_add_rcpt(c, &c->mail->targets[i], &b);
+	if (c->is_data_said && !c->is_chunking)
+		strbuf_add_str(&b, "DATA\r\n");
 	conn_write(c->conn, strbuf_span(&b));
 	strbuf_clear(&b);
+	if (!c->is_data_said || !c->is_chunking)
+		return;
+	/* All of it at once: its reply is the one behind those to the recipients. */
+	c->stuffer = (struct stuffer){0};
+	write_chunk(c);
 }
 
 static void say_rcpt(struct session *c)
@@ -181,7 +265,7 @@ static void say_rcpt(struct session *c)
 	struct strbuf b;
 
 	strbuf_init(&b, 8192);
-	add_rcpt_command(c, &c->mail->targets[c->replies - 1], &b);
+	envelope_add_rcpt(c, &c->mail->targets[c->replies - 1], &b);
 	conn_set_deadline(c->conn, COMMAND_MS);
 	conn_write(c->conn, strbuf_span(&b));
 	strbuf_clear(&b);
@@ -203,14 +287,19 @@ static void set_all(struct session *c, const struct reply *r)
 
 static void envelope_is_over(struct session *c)
 {
-	if (c->accepted == 0) {
+	if (c->is_data_said) {
+		c->step = c->is_chunking ? STEP_FINAL : STEP_DATA;
+		conn_set_deadline(c->conn, c->is_chunking ? FINAL_MS : DATA_MS);
+	} else if (c->accepted == 0) {
 		finish(c);
 		next_mail(c, false);
-		return;
+	} else if (c->is_chunking) {
+		begin_content(c);
+	} else {
+		c->step = STEP_DATA;
+		conn_set_deadline(c->conn, DATA_MS);
+		conn_write(c->conn, SPAN("DATA\r\n"));
 	}
-	c->step = STEP_DATA;
-	conn_set_deadline(c->conn, DATA_MS);
-	conn_write(c->conn, SPAN("DATA\r\n"));
 }
 
 static void on_envelope(struct session *c, const struct reply *r)
@@ -242,80 +331,7 @@ static void on_envelope(struct session *c, const struct reply *r)
 		say_rcpt(c);
 }
 
-/* --- the body --------------------------------------------------------------------------------- */
-static void read_more(struct session *c);
-
-static void read_run(struct db_job *job, struct db_txn *txn)
-{
-	struct session *c = container_of(job, struct session, job);
-	struct queue_entry e;
-
-	if (!c->reader_body &&
-	    (queue_entry_get(txn, c->mail->entry.qid, &e, &job->err) < 0 ||
-		blob_open(queue_blobs(c->send->queue), &e.blob, &c->reader_body, &job->err) < 0))
-		return;
-	while (!c->is_read && c->slice.n < SLICE) {
-		char *room = strbuf_room(&c->slice, 16 * 1024);
-		size_t n = 0;
-
-		if (!room || blob_read(c->reader_body, room, 16 * 1024, &n, &job->err) < 0)
-			return;
-		strbuf_added(&c->slice, n);
-		c->is_read = n == 0;
-	}
-}
-
-static void write_slice(struct session *c)
-{
-	struct strbuf out;
-
-	strbuf_init(&out, 2 * c->slice.n + 16);
-	stuff(&c->stuffer, strbuf_span(&c->slice), &out);
-	strbuf_reset(&c->slice);
-	if (c->is_read)
-		stuff_end(&c->stuffer, &out);
-	conn_write(c->conn, strbuf_span(&out));
-	strbuf_clear(&out);
-}
-
-static void read_done(struct db_job *job)
-{
-	struct session *c = container_of(job, struct session, job);
-
-	c->is_reading = false;
-	if (c->is_dropped) {
-		session_drop(c);
-		return;
-	}
-	if (job->err.code != ERR_NONE) {
-		/* Half a message must not look like a whole one: the connection just ends. */
-		session_broken(c, 451, "4.3.0 local error: %s", job->err.text);
-		return;
-	}
-	write_slice(c);
-	if (c->is_read) {
-		c->step = STEP_FINAL;
-		conn_set_deadline(c->conn, FINAL_MS);
-		return;
-	}
-	conn_set_deadline(c->conn, SLICE_MS);
-	if (!conn_is_congested(c->conn))
-		read_more(c);
-}
-
-static void read_more(struct session *c)
-{
-	c->is_reading = true;
-	c->job = (struct db_job){.run = read_run, .done = read_done};
-	queue_read(c->send->queue, &c->job);
-}
-
-void transfer_drain(struct session *c)
-{
-	if (c->step == STEP_BODY && !c->is_reading)
-		read_more(c);
-}
-
+/* --- what the server says to the content ------------------------------------------------------ */
 static void on_data(struct session *c, const struct reply *r)
 {
 	if (r->code != 354) {
@@ -324,31 +340,69 @@ static void on_data(struct session *c, const struct reply *r)
 		next_mail(c, false);
 		return;
 	}
-	c->step = STEP_BODY;
-	c->is_read = false;
-	c->stuffer = (struct stuffer){.with_dots = true};
-	conn_set_deadline(c->conn, SLICE_MS);
-	read_more(c);
+	if (c->accepted > 0) {
+		begin_content(c);
+		return;
+	}
+	/* RFC 2920 3.1: it was said before the answers were known. */
+	c->step = STEP_FINAL;
+	conn_set_deadline(c->conn, FINAL_MS);
+	conn_write(c->conn, SPAN(".\r\n"));
 }
 
 static void on_final(struct session *c, const struct reply *r)
 {
+	bool is_clean = c->accepted > 0 && reply_is_good(r);
+
 	for (size_t i = 0; i < c->mail->count; i++) {
 		struct target *t = &c->mail->targets[i];
 
 		if (!t->is_accepted)
 			continue;
+		t->reply = *r;
 		if (reply_is_good(r)) {
-			t->reply = *r;
 			t->result = RESULT_SENT;
 			t->is_relayed = !(c->caps & CAP_DSN);
 		} else {
-			t->reply = *r;
 			t->result = reply_is_permanent(r) ? RESULT_NEVER : RESULT_LATER;
 		}
 	}
 	finish(c);
-	next_mail(c, true);
+	next_mail(c, is_clean);
+}
+
+/* To a chunk before the last: nothing is taken yet, but all may be refused. */
+static void on_chunk(struct session *c, const struct reply *r)
+{
+	if (reply_is_good(r)) {
+		transfer_drain(c);
+		return;
+	}
+	for (size_t i = 0; i < c->mail->count; i++) {
+		struct target *t = &c->mail->targets[i];
+
+		if (!t->is_accepted)
+			continue;
+		t->reply = *r;
+		t->result = reply_is_permanent(r) ? RESULT_NEVER : RESULT_LATER;
+	}
+	/* Replies to other chunks may be on their way: this connection is of no use any more. */
+	if (c->is_reading) {
+		session_broken(c, 451, "4.5.0 refused in its middle: %s", r->text);
+		return;
+	}
+	finish(c);
+	session_quit(c);
+}
+
+static void on_content(struct session *c, const struct reply *r)
+{
+	if (c->is_chunking && c->chunks > 0 && (--c->chunks > 0 || c->step == STEP_BODY))
+		on_chunk(c, r);
+	else if (c->step == STEP_FINAL)
+		on_final(c, r);
+	else
+		session_broken(c, 451, "4.5.0 a reply that nobody asked for: %s", r->text);
 }
 
 void transfer_reply(struct session *c, const struct reply *r)
@@ -365,8 +419,9 @@ void transfer_reply(struct session *c, const struct reply *r)
 	case STEP_DATA:
 		on_data(c, r);
 		break;
+	case STEP_BODY:
 	case STEP_FINAL:
-		on_final(c, r);
+		on_content(c, r);
 		break;
 	case STEP_RSET:
 		if (reply_is_good(r))

@@ -44,7 +44,7 @@ SYSTEM = [
     (r"unbound.*\.h", ["common/dns/"]),
     (r"zstd\.h", ["common/store/"]),
     (r"zlib\.h", ["common/net/deflate.c"]),
-    (r"idn2\.h", ["common/authd/"]),
+    (r"idn2\.h", ["common/mail/"]),
     (r"utf8proc\.h", ["common/mail/"]),
 ]
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')

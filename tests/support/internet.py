@@ -85,7 +85,7 @@ class Dns(threading.Thread):
 class Message:
     def __init__(self):
         self.sender, self.mail_options, self.recipients, self.data = None, "", [], b""
-        self.rcpt_options, self.is_tls, self.helo = [], False, ""
+        self.rcpt_options, self.is_tls, self.helo, self.chunks = [], False, "", 0
 
 
 class Sink:
@@ -99,6 +99,7 @@ class Sink:
         self.replies = dict(replies or {})
         self.extensions = list(extensions)
         self.messages, self.commands, self.sessions = [], [], 0
+        self.is_late = False  # it says only behind the content that it has no recipients
         self.lock = threading.Lock()
         sink = self
 
@@ -201,10 +202,14 @@ class Session:
     def on_mail(self, text):
         self.message = Message()
         path, _, self.message.mail_options = text[10:].partition(" ")
-        self.message.sender = path.strip("<>")
-        self.say("250 ok", f"MAIL {self.message.sender}", "MAIL")
+        sender = path.strip("<>")
+        if self.say("250 ok", f"MAIL {sender}", "MAIL"):
+            self.message.sender = sender
 
     def on_rcpt(self, text):
+        if self.message.sender is None:
+            self.send("503 5.5.1 MAIL first\r\n")
+            return
         path, _, options = text[8:].partition(" ")
         address = path.strip("<>")
         if self.say("250 ok", f"RCPT {address}", "RCPT"):
@@ -212,6 +217,9 @@ class Session:
             self.message.rcpt_options.append(options)
 
     def on_data(self, text):
+        if not self.message.recipients and not self.sink.is_late:
+            self.send("554 5.5.1 no valid recipients\r\n")
+            return
         if not self.say("354 go", "DATA"):
             return
         data = b""
@@ -222,12 +230,29 @@ class Session:
             if line == b".\r\n":
                 break
             data += line[1:] if line.startswith(b".") else line
+        if self.message.recipients:
+            self.end(data)
+        else:
+            self.send("554 5.5.1 no valid recipients\r\n")
+
+    def end(self, data):
         message = self.message
         message.data, message.is_tls, message.helo = data, self.is_tls, self.helo
         if self.say("250 2.0.0 taken", "END"):
             with self.sink.lock:
                 self.sink.messages.append(message)
         self.message = Message()
+
+    def on_bdat(self, text):
+        words = text.split()
+        self.message.data += self.lines.read(int(words[1]))
+        self.message.chunks += 1
+        if not self.message.recipients:
+            self.send("503 5.5.1 no recipients\r\n")
+        elif words[-1] != "LAST":
+            self.say("250 2.0.0 go on", "CHUNK")
+        else:
+            self.end(self.message.data)
 
     def on_rset(self, text):
         self.message = Message()
