@@ -167,11 +167,13 @@ void role_fail(struct role *r, const struct err *err)
 
 void role_session_id(char out[17])
 {
-	uint64_t id;
+	static uint64_t ids[32];
+	static size_t left;
 
-	if (getrandom(&id, sizeof(id), 0) != (ssize_t)sizeof(id))
+	if (left == 0 && getrandom(ids, sizeof(ids), 0) != (ssize_t)sizeof(ids))
 		fatal("no random bytes from the kernel");
-	snprintf(out, 17, "%016llx", (unsigned long long)id);
+	left = left == 0 ? ARRAY_LEN(ids) - 1 : left - 1;
+	snprintf(out, 17, "%016llx", (unsigned long long)ids[left]);
 }
 
 static int open_authd(struct role *r, struct err *err)

@@ -105,7 +105,7 @@ void role_restart(struct role *r);
 void role_take_config(struct role *r, struct config *cfg);
 /* An unrecoverable fault (failed sync): log, stop acknowledging, exit with status 74. */
 _Noreturn void role_fail(struct role *r, const struct err *err);
-/* A short random id for a session, as in the log: 16 hex digits and a NUL. */
+/* A short random id for a session, as in the log: 16 hex digits and a NUL. Loop thread. */
 void role_session_id(char out[17]);
 
 #endif

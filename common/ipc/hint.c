@@ -83,12 +83,13 @@ int hint_socket(void)
 	return socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
-void hint_send(int fd, const char *path, struct span hint)
+bool hint_send(int fd, const char *path, struct span hint)
 {
 	struct sockaddr_un sun;
 
 	if (fd < 0 || frame_address(path, &sun, NULL) < 0)
-		return;
-	(void)sendto(
-	    fd, hint.p, hint.n, MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&sun, sizeof(sun));
+		return true;
+	return sendto(fd, hint.p, hint.n, MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&sun,
+		   sizeof(sun)) >= 0 ||
+	       errno != EAGAIN;
 }

@@ -106,6 +106,7 @@ struct hint_receiver *hint_receiver_new(struct loop *loop, const char *path, siz
 void hint_receiver_free(struct hint_receiver *r);
 /* Any thread; never blocks; nobody listening or a full socket is fine. fd from hint_socket(). */
 int hint_socket(void);
-void hint_send(int fd, const char *path, struct span hint);
+/* False if the receiver has too many to read: it is there, and this one is lost. */
+bool hint_send(int fd, const char *path, struct span hint);
 
 #endif

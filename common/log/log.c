@@ -14,6 +14,7 @@
 
 static int log_fd = 2;
 static char log_program[32] = "mailstead";
+static int log_pid;
 static _Atomic int log_level = LOG_INFO;
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
@@ -21,6 +22,7 @@ static const char *const level_names[] = {"debug", "info", "warning", "error"};
 void log_open(const char *program, int fd)
 {
 	snprintf(log_program, sizeof(log_program), "%s", program);
+	log_pid = (int)getpid();
 	log_fd = fd;
 }
 
@@ -119,7 +121,8 @@ static void add_head(struct strbuf *b, enum log_level level, const char *event)
 	gmtime_r(&now.tv_sec, &tm);
 	strbuf_addf(b, "%04d-%02d-%02dT%02d:%02d:%02d.%06ldZ level=%s %s[%d] event=%s",
 	    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-	    now.tv_nsec / 1000, level_names[level], log_program, (int)getpid(), event);
+	    now.tv_nsec / 1000, level_names[level], log_program, log_pid ? log_pid : (int)getpid(),
+	    event);
 }
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields)

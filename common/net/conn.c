@@ -11,7 +11,8 @@
 
 #define READ_TURN (64 * 1024) /* bytes read for one connection before others get their turn */
 #define HANDSHAKE_MS 15000
-#define CLOSE_MS 5000
+#define CLOSE_MS 5000 /* in which a peer takes CLOSE_BYTES of our last words, again and again */
+#define CLOSE_BYTES 2500
 #define LINGER_MS 2000
 #define LINGER_BYTES (256 * 1024)
 
@@ -99,13 +100,26 @@ static void arm_timer(struct conn *c)
 		timer_set(&c->timer, at > now ? at - now : 0);
 }
 
+/* Whether enough of what waited has gone since the last time. */
+static bool is_taking(struct conn *c)
+{
+	size_t waits = c->out_bytes + conn_packed_bytes(c);
+	bool is_enough = waits + CLOSE_BYTES <= c->closing_bytes;
+
+	c->closing_bytes = waits;
+	return is_enough;
+}
+
 static void on_timer(void *arg)
 {
 	struct conn *c = arg;
 	struct err why;
 
 	if (c->close_state != OPEN) {
-		conn_free(c);
+		if (c->close_state == CLOSING && is_taking(c))
+			timer_set(&c->timer, CLOSE_MS);
+		else
+			conn_free(c);
 		return;
 	}
 	err_set(&why, ERR_TIMEOUT,
@@ -533,6 +547,14 @@ static void linger(struct conn *c)
 		conn_free(c);
 }
 
+/* Closing with bytes unread resets the connection, and our last words with it. */
+static bool has_unread(const struct conn *c)
+{
+	char byte;
+
+	return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 static void close_turn(struct conn *c)
 {
 	if (c->is_broken || c->tls_state == TLS_S_HANDSHAKE || c->tls_state == TLS_S_PENDING) {
@@ -542,6 +564,10 @@ static void close_turn(struct conn *c)
 	if (c->close_state == CLOSING && c->out_bytes == 0 && conn_packed_bytes(c) == 0) {
 		if (c->tls_state == TLS_S_ON)
 			tls_session_shutdown(c->tls);
+		if (c->is_farewell && !has_unread(c)) {
+			conn_free(c);
+			return;
+		}
 		(void)shutdown(c->fd, SHUT_WR);
 		c->close_state = LINGERING;
 		if (c->is_eof) {
@@ -566,8 +592,16 @@ void conn_close(struct conn *c)
 	c->in = NULL;
 	c->in_start = c->in_end = c->in_cap = 0;
 	c->deadline_at = c->handshake_at = 0;
+	c->closing_bytes = c->out_bytes + conn_packed_bytes(c);
 	timer_set(&c->timer, CLOSE_MS);
 	conn_schedule(c);
+}
+
+void conn_finish(struct conn *c)
+{
+	if (c)
+		c->is_farewell = true;
+	conn_close(c);
 }
 
 /* --- the rest --------------------------------------------------------------------------------- */

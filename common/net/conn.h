@@ -47,8 +47,11 @@ struct conn *conn_new(struct loop *loop, int fd, const struct net_addr *peer,
     const struct conn_limits *limits, const struct conn_ops *ops, void *arg);
 void conn_free(struct conn *c); /* closes at once, unsent output is lost; NULL is fine */
 /* Sends what waits (TLS close_notify too), then closes; the conn frees itself, no callback comes
- * any more. Bounded by 5 s. The session must forget it. */
+ * any more. Who does not take at least 500 B/s loses the rest. The session must forget it. */
 void conn_close(struct conn *c);
+/* The same for a peer that said goodbye: it has nothing more to say, so nobody waits for its end.
+ */
+void conn_finish(struct conn *c);
 
 struct span conn_input(const struct conn *c);
 void conn_consume(struct conn *c, size_t n);

@@ -27,6 +27,7 @@ struct conn {
 	size_t out_bytes;
 	size_t clear_bytes; /* of out_bytes, those that go before the handshake, or uncompressed */
 	size_t lingered;
+	size_t closing_bytes; /* that waited when the timer was set last */
 
 	struct tls_context *tls_context;
 	struct tls_session *tls;
@@ -37,6 +38,7 @@ struct conn {
 	bool is_paused, is_eof, is_congested, is_freed, has_new_input;
 	bool read_wants_write, write_wants_read, is_broken, has_reported;
 	bool is_corked;
+	bool is_farewell;  /* the peer is not waited for */
 	bool was_woken;    /* there is something to read although we are paused */
 	bool read_was_cut; /* more may be there although the socket says nothing */
 	unsigned busy;     /* callbacks below us on the stack */

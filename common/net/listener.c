@@ -136,7 +136,6 @@ static void refuse_one(struct listener *l)
 static void on_acceptable(void *arg, unsigned ready)
 {
 	struct listener *l = arg;
-	int one = 1;
 
 	for (int i = 0; i < ACCEPTS_A_TURN && !l->is_paused; i++) {
 		struct sockaddr_storage ss;
@@ -155,7 +154,6 @@ static void on_acceptable(void *arg, unsigned ready)
 			close(fd);
 			continue;
 		}
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		l->on_accept(l->arg, fd, &peer);
 	}
 }
@@ -183,6 +181,8 @@ struct listener *listener_new(struct loop *loop, int fd, struct span full_reply,
 	l->reserve_fd = open_reserve();
 	if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
 		net_addr_from_sockaddr(&l->addr, (struct sockaddr *)&ss, len);
+	/* Accepted sockets inherit it. */
+	(void)set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	watch_init(&l->watch, loop, fd, on_acceptable, l);
 	timer_init(&l->pause, loop, on_pause_over, l);
 	watch_set(&l->watch, WATCH_READ);

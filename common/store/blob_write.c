@@ -3,6 +3,7 @@
 #include "common/crypto/crypto.h"
 #include "common/store/blob_int.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <zstd.h>
 
@@ -118,11 +119,41 @@ int blob_write(struct blob_writer *w, struct span data, struct err *err)
 	return 0;
 }
 
+static pthread_once_t compressor_once = PTHREAD_ONCE_INIT;
+static pthread_key_t compressor_key;
+
+static void compressor_free(void *zstd)
+{
+	ZSTD_freeCCtx(zstd);
+}
+
+static void compressor_make_key(void)
+{
+	if (pthread_key_create(&compressor_key, compressor_free) != 0)
+		fatal("no key for a thread's compressor");
+}
+
+/* One a thread: making one costs more than what it does for a small body. */
+static ZSTD_CCtx *compressor(void)
+{
+	ZSTD_CCtx *zstd;
+
+	pthread_once(&compressor_once, compressor_make_key);
+	zstd = pthread_getspecific(compressor_key);
+	if (zstd)
+		return zstd;
+	zstd = ZSTD_createCCtx();
+	if (!zstd || pthread_setspecific(compressor_key, zstd) != 0)
+		fatal("no memory to compress a body");
+	return zstd;
+}
+
 static int blob_compress_small(struct blob_writer *w, struct err *err)
 {
 	size_t room = ZSTD_compressBound(w->raw.n), n;
 
-	n = ZSTD_compress(strbuf_room(&w->out, room), room, w->raw.p, w->raw.n, 1);
+	n = ZSTD_compressCCtx(
+	    compressor(), strbuf_room(&w->out, room), room, w->raw.p, w->raw.n, 1);
 	if (ZSTD_isError(n))
 		return err_set(err, ERR_IO, "compressing a body: %s", ZSTD_getErrorName(n));
 	strbuf_added(&w->out, n);

@@ -63,11 +63,11 @@ static void load_run(struct db_job *job, struct db_txn *txn)
 		err_set(&job->err, ERR_LIMIT, "envelope too large");
 		return;
 	}
-	/* Opened inside the transaction: an inline body is copied here. */
-	if (d->count > 0 &&
-	    blob_open(queue_blobs(d->local->queue), &e->blob, &d->reader, &job->err) == 0 &&
-	    e->blob.size <= MESSAGE_WHOLE_MAX)
+	/* Inside the transaction: an inline body lies in the map. */
+	if (d->count > 0 && e->blob.size <= MESSAGE_WHOLE_MAX)
 		message_take_whole(d, &job->err);
+	else if (d->count > 0)
+		blob_open(queue_blobs(d->local->queue), &e->blob, &d->reader, &job->err);
 	e->blob.data = span_make("", 0);
 }
 

@@ -99,8 +99,8 @@ struct outcome {
 
 /* scan.c */
 void scan_start(struct local *l); /* looks for work now, or again after the running look */
-void scan_hint(struct local *l, uint64_t qid);
-void scan_more(struct local *l); /* a delivery has ended: begin the next */
+void scan_hint(struct local *l, uint64_t qid); /* 0: several have come */
+void scan_more(struct local *l);               /* a delivery has ended: begin the next */
 void scan_init(struct local *l);
 void scan_stop(struct local *l);
 

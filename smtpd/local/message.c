@@ -93,15 +93,9 @@ void message_take_whole(struct delivery *d, struct err *err)
 	struct span parts[2];
 	struct strbuf head;
 
-	while (!d->is_read) {
-		char *room = strbuf_room(&d->slice, 16 * 1024);
-		size_t n = 0;
-
-		if (!room || blob_read(d->reader, room, 16 * 1024, &n, err) < 0)
-			return;
-		strbuf_added(&d->slice, n);
-		d->is_read = n == 0;
-	}
+	if (blob_read_all(queue_blobs(d->local->queue), &d->entry.blob, &d->slice,
+		MESSAGE_WHOLE_MAX, err) < 0)
+		return;
 	write_head(d, &head);
 	parts[0] = strbuf_span(&head);
 	parts[1] = strbuf_span(&d->slice);

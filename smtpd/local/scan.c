@@ -76,11 +76,13 @@ void scan_start(struct local *l)
 
 void scan_hint(struct local *l, uint64_t qid)
 {
-	if (l->role->is_draining || is_busy(l, qid))
+	if (l->role->is_draining || (qid != 0 && is_busy(l, qid)))
 		return;
 	if (l->is_stuck || l->is_scanning || l->due_next < l->due_count ||
 	    l->deliveries >= DELIVERIES_MAX)
-		l->scan_again = true;
+		l->scan_again = l->has_started = true; /* something new is there */
+	else if (qid == 0)
+		scan_start(l);
 	else
 		delivery_start(l, qid);
 }

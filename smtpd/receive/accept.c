@@ -161,21 +161,6 @@ static void receipt_free(struct receipt *r)
 		role_finished(p->role);
 }
 
-/* Those who take it on from here. */
-static void tell(struct receive *p, const struct receipt *r)
-{
-	unsigned char hint[QUEUE_HINT_LEN];
-	bool classes[] = {false, false};
-
-	be_put64(hint, r->entry.qid);
-	for (size_t i = 0; i < r->count; i++)
-		classes[r->rcpts[i].class == QUEUE_REMOTE] = true;
-	if (classes[0])
-		hint_send(p->hint_fd, p->hint_path, span_make(hint, sizeof(hint)));
-	if (classes[1])
-		hint_send(p->hint_fd, p->send_hint_path, span_make(hint, sizeof(hint)));
-}
-
 static void on_counted(void *arg, const struct ipc_msg *msg, const struct err *err)
 {
 }
@@ -203,7 +188,8 @@ static void receipt_done(struct db_op *op)
 	if (op->err.code == ERR_NONE) {
 		intake_keep(r->intake);
 		r->server->accepted++;
-		tell(r->server, r);
+		for (size_t i = 0; i < r->count; i++)
+			tell(r->server, r->rcpts[i].class, r->entry.qid);
 		log_info("smtp-accepted", LOG_STR("session", s->id), LOG_STR("qid", qid),
 		    LOG_STR("client", s->client), LOG_SPAN("from", r->entry.sender),
 		    LOG_SPAN("to", r->to), LOG_U64("recipients", r->count),

@@ -100,7 +100,7 @@ void cmd_rset(struct session *s, struct span arg)
 void cmd_quit(struct session *s, struct span arg)
 {
 	reply(s, 221, "2.0.0", "%s Bye", s->listener->cfg->hostname);
-	s->is_closing = true;
+	s->is_closing = s->has_quit = true;
 }
 
 void cmd_help(struct session *s, struct span arg)

@@ -31,10 +31,7 @@ static int start(struct role *r, struct err *err)
 	p->inline_max = config_u64(r->cfg, SET_STORE_INLINE_MAX);
 	list_init(&p->sessions);
 	guard_init(p);
-	p->hint_fd = hint_socket();
-	if (config_run_path(r->cfg, RUN_QUEUE_HINT, p->hint_path, err) < 0 ||
-	    config_run_path(r->cfg, RUN_SEND_HINT, p->send_hint_path, err) < 0 ||
-	    queue_open(&opt, &p->queue, err) < 0)
+	if (tell_start(p, err) < 0 || queue_open(&opt, &p->queue, err) < 0)
 		return -1;
 	space_start(p);
 	return 0;
@@ -113,8 +110,7 @@ static void stop(struct role *r)
 		queue_close(p->queue);
 	}
 	guard_clear(p);
-	if (p->hint_fd >= 0)
-		close(p->hint_fd);
+	tell_stop(p);
 	mem_free(p);
 }
 

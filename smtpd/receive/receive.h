@@ -32,8 +32,14 @@ struct receive {
 	struct hash *known;   /* networks that have sent mail */
 	struct list recordings;
 	size_t inline_max;
+	struct hints {
+		char path[CONFIG_PATH_MAX];
+		uint64_t qid;
+		size_t count; /* messages that are to be told of */
+	} hints[2];           /* of smtpd-local and smtpd-send */
 	int hint_fd;
-	char hint_path[CONFIG_PATH_MAX], send_hint_path[CONFIG_PATH_MAX];
+	struct deferred hint_step;
+	struct timer hint_timer;
 	bool is_low_on_space;
 	struct timer space_timer;
 	struct work space_work;
@@ -107,7 +113,7 @@ struct session {
 	char id[17];
 	char client[NET_ADDR_TEXT];
 	enum session_wait wait;
-	bool is_closing, is_esmtp, is_lmtp;
+	bool is_closing, has_quit, is_esmtp, is_lmtp;
 	bool is_by_address; /* the account is the device's, who did not log in */
 	bool is_logged;     /* line by line */
 	bool is_to_hold;    /* before the next command */
@@ -214,6 +220,11 @@ void message_feed(struct session *s, struct span content);
 void message_accept(struct session *s);
 /* And whose it is was looked at: into the queue, then 250. */
 void message_finish(struct session *s);
+
+/* tell.c: those who take messages on hear of them once a turn of the loop */
+int tell_start(struct receive *p, struct err *err);
+void tell_stop(struct receive *p);
+void tell(struct receive *p, enum queue_class class, uint64_t qid);
 
 /* space.c */
 void space_start(struct receive *p);

@@ -98,7 +98,10 @@ static void session_leave(struct session *s)
 void session_end(struct session *s)
 {
 	log_info("smtp-end", LOG_STR("session", s->id), LOG_U64("messages", s->messages));
-	conn_close(s->conn);
+	if (s->has_quit)
+		conn_finish(s->conn);
+	else
+		conn_close(s->conn);
 	session_leave(s);
 }
 

@@ -209,7 +209,7 @@ static void start_once(void)
 	list_init(&server.sessions);
 	server.role = &frame.role;
 	server.inline_max = 65536;
-	server.hint_fd = hint_socket();
+	need(tell_start(&server, &err) == 0);
 	guard_init(&server);
 	open_all();
 	atexit(remove_folder);

@@ -343,6 +343,62 @@ START_TEST(closing_sends_what_waits)
 }
 END_TEST
 
+/* A slow peer gets all of it, though it takes longer than what closing waits for one that takes
+ * nothing. */
+START_TEST(closing_waits_for_who_takes)
+{
+	const struct conn_limits limits = {1000, 50000, 10000, 8 << 20};
+	uint64_t start = clock_mono_ms();
+	struct strbuf all;
+	ssize_t n = 0;
+	char buf[4096];
+
+	strbuf_init(&all, 8 << 20);
+	pattern_add(&all, 1500000);
+	peer = session_pair(&s, &limits);
+	conn_write(s.c, strbuf_span(&all));
+	conn_close(s.c);
+	s.c = NULL;
+	/* A piece a turn of 20 ms. */
+	do {
+		loop_settle();
+		n = recv(peer, buf, sizeof(buf), 0);
+		ck_assert_int_ge(n, 0);
+		ck_assert(strbuf_add_mem(&out, buf, (size_t)n));
+	} while (n > 0);
+	ck_assert(span_eq(strbuf_span(&out), strbuf_span(&all)));
+	ck_assert_uint_gt(clock_mono_ms() - start, 5000);
+	strbuf_clear(&all);
+}
+END_TEST
+
+/* Who said goodbye is not waited for; but what it said behind that does not reset our answer away.
+ */
+START_TEST(finishing)
+{
+	static const struct span more[] = {SPAN_INIT(""), SPAN_INIT("and more")};
+
+	for (size_t i = 0; i < ARRAY_LEN(more); i++) {
+		bool is_end = false;
+
+		peer = session_pair(&s, NULL);
+		strbuf_reset(&out);
+		conn_write(s.c, SPAN("221 bye\r\n"));
+		conn_finish(s.c);
+		s.c = NULL;
+		peer_send(peer, more[i]);
+		while (!is_end) {
+			loop_settle();
+			peer_take(peer, &out, &is_end);
+		}
+		ck_assert_str_eq(out.p, "221 bye\r\n");
+		close(peer);
+		peer = -1;
+		loop_settle();
+	}
+}
+END_TEST
+
 static void close_inside(struct session *session)
 {
 	conn_write(session->c, SPAN("221 bye\r\n"));
@@ -440,8 +496,9 @@ int main(void)
 	const TTest *const tests[] = {input_at_every_split, input_is_bounded, input_piece_by_piece,
 	    paused, small_writes_are_one_packet, congestion, output_is_bounded,
 	    deadline_with_farewell, deadline_taken_away, peer_closes, half_close,
-	    half_close_while_paused, closing_sends_what_waits, closing_inside_a_callback,
-	    freed_inside_each_callback, write_to_a_peer_that_is_gone, memory_follows_what_came};
+	    half_close_while_paused, closing_sends_what_waits, closing_waits_for_who_takes,
+	    finishing, closing_inside_a_callback, freed_inside_each_callback,
+	    write_to_a_peer_that_is_gone, memory_follows_what_came};
 	TCase *tc = tcase_create("conn");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
