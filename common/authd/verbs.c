@@ -79,9 +79,11 @@ static const struct verb table[] = {
     {"trace", 1, 2, VERB_ADMIN, 0, verb_forward, "FROM|TO|ID|CLIENT|last [COUNT]"},
     {"record", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_forward, "CLIENT-ADDRESS"},
     {"queue list", 0, IPC_ADMIN_WORDS - 2, VERB_ADMIN, 0, verb_forward, ""},
+    {"queue paused list", 0, 0, VERB_ADMIN, 0, verb_forward, ""},
     {"queue show", 0, IPC_ADMIN_WORDS - 2, VERB_ADMIN, 0, verb_forward, "ID"},
     {"queue", 1, IPC_ADMIN_WORDS - 1, VERB_ADMIN, VERB_CHANGES, verb_forward,
-	"list | show|retry|delete ID"},
+	"list | show ID | retry|hold|release|return|delete ID|domain NAME|all | pause|resume "
+	"[DOMAIN] | paused list"},
     {"undelete list", 1, 2, VERB_ADMIN, 0, verb_undelete, "ADDRESS [MAILBOX]"},
     {"undelete message", 3, 3, VERB_ADMIN, VERB_CHANGES, verb_undelete, "ADDRESS MAILBOX UID"},
     {"undelete mailbox", 2, 2, VERB_ADMIN, VERB_CHANGES, verb_undelete, "ADDRESS MAILBOX"},

@@ -30,6 +30,9 @@ int ctl_maint_start(
     const char *conf, const struct span *words, size_t count, pid_t *pid, struct err *err);
 void ctl_maint_wait(pid_t pid);
 
+/* clock.c: only where MAILSTEAD_CLOCK says that there is one to move (event/clock.h). */
+int ctl_clock(const struct span *words, size_t count, struct err *err);
+
 /* print.c */
 struct records {
 	struct strbuf *list; /* one body a record */

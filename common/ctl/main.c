@@ -46,7 +46,9 @@ static const char usage_text[] =
     "  cert new ID [NAME...]              self-signed; cert csr ID [NAME...] for a CA\n"
     "  cert import|answer ID [--file FILE]... [--password-stdin] [--install]\n"
     "  cert install ID                    cert export-chain|staple ID\n"
-    "  queue list                         queue show|retry|hold|release|return|delete ID\n"
+    "  queue list                         queue show ID\n"
+    "  queue retry|hold|release|return|delete ID|domain NAME|all\n"
+    "  queue pause|resume [DOMAIN]        queue paused list\n"
     "  trace FROM|TO|ID|CLIENT|last [COUNT]\n"
     "                                     what became of messages\n"
     "  record CLIENT-ADDRESS              log its next SMTP session line by line\n"
@@ -355,6 +357,16 @@ static int run_verb(const struct options *o, char **argv)
 	return 0;
 }
 
+static int clock_verb(const struct options *o)
+{
+	struct err err = ERR_INIT;
+
+	if (ctl_clock(o->words, o->count, &err) == 0)
+		return 0;
+	fail(o, err.code, span_of(err.text));
+	return EXIT_FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	static char queue_word[] = "queue", list_word[] = "list";
@@ -391,5 +403,7 @@ int main(int argc, char **argv)
 		return run_verb(&o, argv);
 	if (word_is(&o, 0, "config"))
 		return o.count == 2 ? config_verb(&o) : usage();
+	if (word_is(&o, 0, "clock"))
+		return clock_verb(&o);
 	return request(&o);
 }

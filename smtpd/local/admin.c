@@ -106,11 +106,7 @@ static void list(struct local *l, uint64_t qid, const struct admin_request *rq)
 }
 
 /* --- retry and delete ------------------------------------------------------------------------- */
-static const struct queue_verb {
-	const char *name, *done;
-	enum queue_state to;
-	bool is_delete, is_release;
-} verbs[] = {
+static const struct queue_verb verbs[] = {
     {"retry", "is due now", QUEUE_WAITING, false, false},
     {"hold", "is held", QUEUE_HELD, false, false},
     {"release", "is released", QUEUE_WAITING, false, true},
@@ -128,6 +124,7 @@ struct change {
 	uint32_t *numbers;
 	size_t count, cap;
 	struct blob file;
+	struct trace_limits limits;
 };
 
 static bool collect_number(void *arg, const struct queue_rcpt *r)
@@ -144,22 +141,23 @@ static bool collect_number(void *arg, const struct queue_rcpt *r)
 	return true;
 }
 
-static int change_one(struct change *c, struct db_txn *txn, uint32_t n, struct err *err)
+int queue_change_rcpt(
+    struct db_txn *txn, const struct queue_verb *verb, uint64_t qid, uint32_t n, struct err *err)
 {
 	struct queue_rcpt r;
 	char reply[QUEUE_REPLY_MAX] = "", host[QUEUE_REPLY_MAX] = "";
 
-	if (queue_rcpt_get(txn, c->qid, n, &r, err) < 0)
+	if (queue_rcpt_get(txn, qid, n, &r, err) < 0)
 		return -1;
 	/* Held is what waits, released what is held: the others stay as they are. */
-	if ((c->verb->to == QUEUE_HELD && r.state != QUEUE_WAITING) ||
-	    (c->verb->is_release && r.state != QUEUE_HELD))
+	if ((verb->to == QUEUE_HELD && r.state != QUEUE_WAITING) ||
+	    (verb->is_release && r.state != QUEUE_HELD))
 		return 0;
 	snprintf(reply, sizeof(reply), "%.*s", SPAN_FMT(r.last_reply));
 	snprintf(host, sizeof(host), "%.*s", SPAN_FMT(r.host));
 	r.last_reply = span_of(reply);
 	r.host = span_of(host);
-	r.state = c->verb->to;
+	r.state = verb->to;
 	if (r.state == QUEUE_WAITING)
 		r.next = clock_now();
 	if (r.state != QUEUE_HELD)
@@ -172,15 +170,15 @@ static int change_one(struct change *c, struct db_txn *txn, uint32_t n, struct e
 }
 
 /* What is taken out leaves a word about it. */
-static int trace_removed(struct change *c, struct db_txn *txn, struct err *err)
+int queue_trace_removed(
+    struct db_txn *txn, const struct trace_limits *limits, uint64_t qid, struct err *err)
 {
-	struct trace_limits limits = trace_limits_of(c->local->role->cfg);
-	struct trace_record r = {.time = clock_now(), .event = TRACE_REMOVED, .qid = c->qid};
+	struct trace_record r = {.time = clock_now(), .event = TRACE_REMOVED, .qid = qid};
 	struct queue_entry e;
 	struct strbuf text;
 	int result;
 
-	if (queue_entry_get(txn, c->qid, &e, err) < 0)
+	if (queue_entry_get(txn, qid, &e, err) < 0)
 		return -1;
 	strbuf_init(&text, 4096);
 	strbuf_add(&text, e.session);
@@ -188,7 +186,7 @@ static int trace_removed(struct change *c, struct db_txn *txn, struct err *err)
 	r.size = e.blob.size;
 	r.session = span_sub(strbuf_span(&text), 0, e.session.n);
 	r.from = span_from(strbuf_span(&text), e.session.n);
-	result = trace_add(txn, &limits, &r, err);
+	result = trace_add(txn, limits, &r, err);
 	strbuf_clear(&text);
 	return result;
 }
@@ -202,12 +200,12 @@ static int change_run(struct db_op *op, struct db_txn *txn, struct err *err)
 		return -1;
 	if (c->count == 0)
 		return err_set(err, ERR_NOT_FOUND, "no such message in the queue");
-	if (c->verb->is_delete && trace_removed(c, txn, err) < 0)
+	if (c->verb->is_delete && queue_trace_removed(txn, &c->limits, c->qid, err) < 0)
 		return -1;
 	for (size_t i = 0; i < c->count; i++) {
 		int result = c->verb->is_delete
 				 ? queue_rcpt_remove(txn, c->qid, c->numbers[i], &c->file, err)
-				 : change_one(c, txn, c->numbers[i], err);
+				 : queue_change_rcpt(txn, c->verb, c->qid, c->numbers[i], err);
 
 		if (result < 0)
 			return -1;
@@ -266,41 +264,59 @@ static void change(
 	c->rq = *rq;
 	c->qid = qid;
 	c->verb = verb;
+	c->limits = trace_limits_of(l->role->cfg);
 	c->op.run = change_run;
 	c->op.done = change_done;
 	queue_write(l->queue, &c->op);
 }
 
+static const struct queue_verb *verb_find(struct span name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		if (span_eq(name, span_of(verbs[i].name)))
+			return &verbs[i];
+	return NULL;
+}
+
+static bool queue_admin(
+    struct local *l, const struct ipc_admin *cmd, const struct admin_request *rq)
+{
+	struct span word = cmd->count > 1 ? cmd->words[1] : span_make("", 0);
+	const struct queue_verb *verb = verb_find(word);
+	uint64_t qid = 0;
+
+	if (cmd->count == 2 && span_eq(word, SPAN("list")))
+		list(l, 0, rq);
+	else if (cmd->count <= 3 && (span_eq(word, SPAN("pause")) || span_eq(word, SPAN("resume"))))
+		pause_admin(l, cmd, rq);
+	else if (cmd->count == 3 && span_eq(word, SPAN("paused")) &&
+		 span_eq(cmd->words[2], SPAN("list")))
+		pause_list(l, rq);
+	else if (verb && (cmd->count == 4 ? span_eq(cmd->words[2], SPAN("domain"))
+					  : cmd->count == 3 && span_eq(cmd->words[2], SPAN("all"))))
+		bulk_admin(l, verb, cmd->count == 4 ? cmd->words[3] : span_make("", 0), rq);
+	else if (cmd->count != 3 || !queue_id_parse(cmd->words[2], &qid) || qid == 0)
+		return false;
+	else if (span_eq(word, SPAN("show")))
+		list(l, qid, rq);
+	else if (verb)
+		change(l, qid, verb, rq);
+	else
+		return false;
+	return true;
+}
+
 void local_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq)
 {
 	struct local *l = r->ctx;
-	struct span verb = cmd->count > 1 ? cmd->words[1] : span_make("", 0);
-	uint64_t qid = 0;
 
-	if (span_eq(cmd->words[0], SPAN("trace"))) {
+	if (span_eq(cmd->words[0], SPAN("trace")))
 		trace_admin(l, cmd, rq);
-		return;
-	}
-	if (!span_eq(cmd->words[0], SPAN("queue"))) {
+	else if (!span_eq(cmd->words[0], SPAN("queue")))
 		admin_end(rq, ERR_UNSUPPORTED, "smtpd-local has no such verb");
-		return;
-	}
-	if (cmd->count == 2 && span_eq(verb, SPAN("list"))) {
-		list(l, 0, rq);
-		return;
-	}
-	if (cmd->count == 3 && queue_id_parse(cmd->words[2], &qid) && qid != 0) {
-		if (span_eq(verb, SPAN("show"))) {
-			list(l, qid, rq);
-			return;
-		}
-		for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-			if (!span_eq(verb, span_of(verbs[i].name)))
-				continue;
-			change(l, qid, &verbs[i], rq);
-			return;
-		}
-	}
-	admin_end(
-	    rq, ERR_INVALID, "usage: queue list, queue show|retry|hold|release|return|delete ID");
+	else if (!queue_admin(l, cmd, rq))
+		admin_end(rq, ERR_INVALID,
+		    "usage: queue list, queue show ID, "
+		    "queue retry|hold|release|return|delete ID|domain NAME|all, "
+		    "queue pause|resume [DOMAIN], queue paused list");
 }

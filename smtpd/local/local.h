@@ -126,6 +126,25 @@ void settle_stop(struct local *l); /* writes what waits */
 /* trace.c */
 void trace_admin(struct local *l, const struct ipc_admin *cmd, const struct admin_request *rq);
 
+/* What an administrator does to recipients that wait. */
+struct queue_verb {
+	const char *name, *done;
+	enum queue_state to;
+	bool is_delete, is_release;
+};
+
+/* admin.c */
+int queue_change_rcpt(
+    struct db_txn *txn, const struct queue_verb *verb, uint64_t qid, uint32_t n, struct err *err);
+int queue_trace_removed(
+    struct db_txn *txn, const struct trace_limits *limits, uint64_t qid, struct err *err);
+
+/* bulk.c: to all of a domain, or with an empty one to all; pauses. */
+void bulk_admin(struct local *l, const struct queue_verb *verb, struct span domain,
+    const struct admin_request *rq);
+void pause_admin(struct local *l, const struct ipc_admin *cmd, const struct admin_request *rq);
+void pause_list(struct local *l, const struct admin_request *rq);
+
 /* admin.c */
 void local_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq);
 

@@ -83,7 +83,8 @@ struct queue_rcpt {
 	struct span host; /* whose reply that was; empty: our own */
 	uint8_t notify;
 	enum queue_notice notice;
-	struct span orcpt; /* "type;xtext"; empty: none */
+	struct span orcpt;  /* "type;xtext"; empty: none */
+	struct span sender; /* in MAIL FROM for this one, formatted; empty: the entry's */
 };
 
 void queue_id_format(char out[QUEUE_ID_TEXT], uint64_t qid);
@@ -122,6 +123,12 @@ int queue_each_due_of(struct db_txn *txn, struct span dest, int64_t now,
 int queue_dest_settle(struct db_txn *txn, struct span dest, struct err *err);
 /* The domain of a remote recipient; empty for a local one. */
 struct span queue_dest_of(const struct queue_rcpt *r);
+
+/* Nothing more is sent to a destination, or with an empty one to any, until that is taken back. */
+int queue_pause_set(struct db_txn *txn, struct span dest, bool is_paused, struct err *err);
+bool queue_is_paused(struct db_txn *txn, struct span dest);
+int queue_each_pause(
+    struct db_txn *txn, bool (*fn)(void *arg, struct span dest), void *arg, struct err *err);
 
 /* The recipients whose sender is to be told something, in order of their message: FAILED, SENT, or
  * a notice is due. */

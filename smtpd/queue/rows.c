@@ -8,6 +8,7 @@
  *   x time dest      a destination has to be looked at from then on
  *   y dest           that time
  *   f qid n          a recipient whose sender is to be told something
+ *   p dest           nothing is sent there for now; without a dest: nowhere
  */
 #include "smtpd/queue/queue.h"
 
@@ -16,6 +17,7 @@
 #include <string.h>
 
 #define ROW_VERSION 1
+#define RCPT_VERSION 2 /* 1 has no sender of its own */
 #define ROW_MAX (16 * 1024)
 
 static struct span key_entry(struct db_key *k, char kind, uint64_t qid)
@@ -110,9 +112,9 @@ static bool decode_entry(struct span row, struct queue_entry *e)
 static bool decode_rcpt(struct span row, struct queue_rcpt *r)
 {
 	struct dec d = dec_of(row);
-	uint8_t class, state, notice;
+	uint8_t version = dec_u8(&d), class, state, notice;
 
-	if (dec_u8(&d) != ROW_VERSION)
+	if (version != 1 && version != RCPT_VERSION)
 		return false;
 	class = dec_u8(&d);
 	state = dec_u8(&d);
@@ -124,6 +126,7 @@ static bool decode_rcpt(struct span row, struct queue_rcpt *r)
 	r->notify = dec_u8(&d);
 	notice = dec_u8(&d);
 	r->orcpt = dec_bytes(&d);
+	r->sender = version > 1 ? dec_bytes(&d) : span_make("", 0);
 	if (!dec_done(&d) || class > QUEUE_REMOTE || state > QUEUE_SENT || notice > NOTICE_SENT)
 		return false;
 	r->class = (enum queue_class) class;
@@ -252,7 +255,7 @@ static int put_rcpt(struct db_txn *txn, const struct queue_rcpt *r, struct err *
 	int result;
 
 	strbuf_init(&row, ROW_MAX);
-	enc_u8(&row, ROW_VERSION);
+	enc_u8(&row, RCPT_VERSION);
 	enc_u8(&row, (uint8_t)r->class);
 	enc_u8(&row, (uint8_t)r->state);
 	enc_bytes(&row, r->address);
@@ -263,6 +266,7 @@ static int put_rcpt(struct db_txn *txn, const struct queue_rcpt *r, struct err *
 	enc_u8(&row, r->notify);
 	enc_u8(&row, (uint8_t)r->notice);
 	enc_bytes(&row, r->orcpt);
+	enc_bytes(&row, r->sender.p ? r->sender : span_make("", 0));
 	result = put_row(txn, key_rcpt(&k, r->qid, r->n), &row, err);
 	strbuf_clear(&row);
 	return result == 0 ? put_indexes(txn, r, err) : -1;
@@ -552,7 +556,7 @@ int queue_rcpt_remove(
 
 int queue_rcpt_update(struct db_txn *txn, const struct queue_rcpt *r, struct err *err)
 {
-	char address[QUEUE_ADDRESS_MAX], orcpt[QUEUE_ORCPT_MAX];
+	char address[QUEUE_ADDRESS_MAX], orcpt[QUEUE_ORCPT_MAX], sender[QUEUE_ADDRESS_MAX];
 	struct queue_rcpt row = *r, old;
 	struct err missing;
 
@@ -560,16 +564,60 @@ int queue_rcpt_update(struct db_txn *txn, const struct queue_rcpt *r, struct err
 		return missing.code == ERR_NOT_FOUND
 			   ? 0
 			   : err_set(err, missing.code, "%s", missing.text);
-	if (old.address.n > sizeof(address) || old.orcpt.n > sizeof(orcpt))
+	if (old.address.n > sizeof(address) || old.orcpt.n > sizeof(orcpt) ||
+	    old.sender.n > sizeof(sender))
 		return err_set(err, ERR_CORRUPT, "queue recipient row");
 	/* What points into the map is gone with the first write. */
 	memcpy(address, old.address.p ? old.address.p : "", old.address.n);
 	memcpy(orcpt, old.orcpt.p ? old.orcpt.p : "", old.orcpt.n);
+	memcpy(sender, old.sender.p ? old.sender.p : "", old.sender.n);
 	old.address = row.address = span_make(address, old.address.n);
+	row.sender = span_make(sender, old.sender.n);
 	row.orcpt = span_make(orcpt, old.orcpt.n);
 	row.class = old.class;
 	row.notify = old.notify;
 	if (remove_indexes(txn, &old, err) < 0)
 		return -1;
 	return put_rcpt(txn, &row, err);
+}
+
+/* --- pauses ----------------------------------------------------------------------------------- */
+static struct span key_pause(struct db_key *k, struct span dest)
+{
+	db_key_init(k);
+	db_key_u8(k, 'p');
+	db_key_raw(k, dest);
+	return db_key_span(k);
+}
+
+int queue_pause_set(struct db_txn *txn, struct span dest, bool is_paused, struct err *err)
+{
+	struct db_key k;
+
+	if (!is_paused)
+		return remove_row(txn, key_pause(&k, dest), err);
+	return db_put(txn, key_pause(&k, dest), span_make("", 0), err);
+}
+
+bool queue_is_paused(struct db_txn *txn, struct span dest)
+{
+	struct db_key k;
+	struct span val;
+
+	return db_get(txn, key_pause(&k, dest), &val, NULL) == 0;
+}
+
+int queue_each_pause(
+    struct db_txn *txn, bool (*fn)(void *arg, struct span dest), void *arg, struct err *err)
+{
+	struct db_cursor c;
+	int found;
+
+	if (db_cursor_open(txn, &c, SPAN("p"), err) < 0)
+		return -1;
+	for (found = db_first(&c, err); found == 1; found = db_next(&c, err))
+		if (!fn(arg, span_from(c.key, 1)))
+			break;
+	db_cursor_close(&c);
+	return found < 0 ? -1 : 0;
 }

@@ -17,7 +17,8 @@ struct claim {
 	struct schedule schedule; /* as it was: a reload may change it */
 	int64_t now, next;
 	size_t due;
-	bool is_full; /* there may be more */
+	bool is_full;  /* there may be more */
+	bool is_asked; /* the administrator said: now */
 	struct {
 		uint64_t qid;
 		uint32_t n;
@@ -40,6 +41,8 @@ static void load_run(struct db_job *job, struct db_txn *txn)
 {
 	struct claim *c = container_of(job, struct claim, job);
 
+	if (queue_is_paused(txn, span_make("", 0)) || queue_is_paused(txn, span_of(c->dest->name)))
+		return;
 	queue_each_due_of(txn, span_of(c->dest->name), c->now, collect, c, &c->next, &job->err);
 }
 
@@ -67,20 +70,26 @@ static struct mail *mail_new(struct dest *d, struct db_txn *txn, uint64_t qid, s
 	return NULL;
 }
 
-/* The mail of this message with room for a recipient, made if need be. */
-static struct mail *mail_of(struct claim *c, struct db_txn *txn, uint64_t qid, struct err *err)
+/* The mail of this message and sender with room for a recipient, made if need be. */
+static struct mail *mail_of(
+    struct claim *c, struct db_txn *txn, uint64_t qid, struct span sender, struct err *err)
 {
 	struct mail *m;
 
 	LIST_EACH (it, &c->mails) {
 		m = container_of(it, struct mail, link);
-		if (m->entry.qid == qid && m->count < MAIL_RCPTS_MAX)
+		if (m->entry.qid == qid && m->count < MAIL_RCPTS_MAX && span_eq(m->sender, sender))
 			return m;
 	}
 	m = mail_new(c->dest, txn, qid, err);
-	if (m)
-		list_append(&c->mails, &m->link);
-	return m;
+	if (!m)
+		return NULL;
+	list_append(&c->mails, &m->link);
+	m->sender = sender;
+	if (keep(m, &m->sender))
+		return m;
+	err_set(err, ERR_LIMIT, "an envelope that is too large");
+	return NULL;
 }
 
 /* --- writing the attempt down ----------------------------------------------------------------- */
@@ -114,13 +123,15 @@ static int claim_one(struct claim *c, struct db_txn *txn, uint64_t qid, uint32_t
 			   : err_set(err, missing.code, "%s", missing.text);
 	if (r.state != QUEUE_WAITING || r.next > c->now)
 		return 0;
-	m = mail_of(c, txn, qid, err);
+	m = mail_of(c, txn, qid, r.sender, err);
 	if (!m)
 		return -1;
+	/* After an attempt there is a reply, unless it was taken back (queue retry). */
+	c->is_asked |= r.tries > 0 && r.last_reply.n == 0;
 	t = &m->targets[m->count];
 	*t = (struct target){.row = r};
 	if (!keep(m, &t->row.address) || !keep(m, &t->row.orcpt) || !keep(m, &t->row.last_reply) ||
-	    !keep(m, &t->row.host))
+	    !keep(m, &t->row.host) || !keep(m, &t->row.sender))
 		return err_set(err, ERR_LIMIT, "an envelope that is too large");
 	if (r.tries > 0 &&
 	    schedule_is_over(schedule, m->entry.arrival, m->entry.sender.n > 0, c->now)) {
@@ -175,6 +186,8 @@ static void claim_done(struct db_op *op)
 		list_append(&d->mails, &m->link);
 		d->mail_count++;
 	}
+	if (c->is_asked)
+		d->dead_until = 0;
 	d->is_loading = false;
 	d->may_have_more |= c->is_full && op->err.code == ERR_NONE;
 	mem_free(c);

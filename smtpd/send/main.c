@@ -128,6 +128,7 @@ static void status(struct role *r, struct strbuf *record)
 	ipc_rec_number(record, "failed", IPC_NUMBER, s->failed);
 	ipc_rec_number(record, "under-way", IPC_NUMBER, s->sessions);
 	ipc_rec_number(record, "destinations", IPC_NUMBER, hash_count(s->dests));
+	ipc_rec_number(record, "paused", IPC_BOOL, s->is_paused);
 	ipc_rec_number(record, "dnssec", IPC_BOOL, dns_is_validating(s->dns));
 }
 

@@ -9,12 +9,18 @@
 
 #define TICK_MS 500
 
+struct look {
+	struct send *send;
+	struct db_txn *txn;
+};
+
 static bool collect(void *arg, struct span dest)
 {
-	struct send *s = arg;
+	const struct look *look = arg;
+	struct send *s = look->send;
 	char *name = s->found[s->found_count];
 
-	if (dest.n > QUEUE_DEST_MAX)
+	if (dest.n > QUEUE_DEST_MAX || queue_is_paused(look->txn, dest))
 		return true;
 	memcpy(name, dest.p, dest.n);
 	name[dest.n] = '\0';
@@ -26,8 +32,13 @@ static void scan_run(struct db_job *job, struct db_txn *txn)
 {
 	struct send *s = container_of(job, struct send, scan);
 
+	struct look look = {s, txn};
+
 	s->found_count = 0;
-	queue_each_dest(txn, clock_now(), collect, s, &s->next_look, &job->err);
+	s->next_look = 0;
+	s->is_paused = queue_is_paused(txn, span_make("", 0));
+	if (!s->is_paused)
+		queue_each_dest(txn, clock_now(), collect, &look, &s->next_look, &job->err);
 }
 
 static void scan_done(struct db_job *job)

@@ -49,6 +49,7 @@ struct mail {
 	struct dest *dest;
 	struct arena arena;
 	struct queue_entry entry; /* spans in the arena; no body */
+	struct span sender;       /* instead of the entry's, if not empty */
 	struct target *targets;
 	size_t count;
 	bool is_busy;                /* its targets are in send.busy */
@@ -105,6 +106,7 @@ struct send {
 	size_t found_count;
 	int64_t next_look;
 	bool is_scanning, scan_again;
+	bool is_paused; /* all of it, by the administrator */
 	struct timer tick;
 	uint64_t last_txn;
 

@@ -220,7 +220,7 @@ class Appliance:
                               input=(secret.encode() + b"\n" if secret is not None else b"") +
                               content,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
-                              timeout=120)
+                              timeout=120, env={**os.environ, **self.env})
 
     def ctl(self, *args, secret=None, content=b""):
         """The parsed answer; an error is an AssertionError."""
