@@ -325,6 +325,8 @@ void change_role_says(struct fed *role, const struct ipc_msg *msg)
 	} else if (msg->type == LINK_PREPARED) {
 		prepared(role, msg->id);
 	} else {
+		if (role->committed == 0 && role->def->signs)
+			feed_start(role);
 		role->committed = msg->id;
 		if (m->change && m->change->is_committed && m->change->number == msg->id)
 			answered(m->change);
@@ -339,6 +341,8 @@ void change_role_gone(struct fed *role)
 	    (c->is_committed ? role->committed != c->number : role->prepared != c->number);
 
 	role->asked = role->prepared = role->committed = 0;
+	if (role->def->signs)
+		feed_stop(role->m);
 	if (is_waited_for)
 		answered(c);
 }

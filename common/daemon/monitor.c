@@ -256,6 +256,7 @@ static void monitor_end(struct monitor *m)
 	change_end(m);
 	supervisor_free(m->supervisor);
 	keys_watch_free(m->watch);
+	feed_stop(m);
 	ipc_client_free(m->keyd);
 	timer_clear(&m->upgrade);
 	ipc_server_free(m->ctl);

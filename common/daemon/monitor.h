@@ -20,6 +20,7 @@ struct monitor_role {
 	const char *name; /* the program in paths.libexec */
 	enum who who;
 	unsigned listeners; /* 1u << enum listener_role, of those it serves */
+	bool signs;         /* is handed the keys that mail of domains is signed with */
 };
 
 struct monitor_spec {

@@ -63,6 +63,16 @@ struct change {
 	void *arg;
 };
 
+/* Signing keys on their way to the role that signs. */
+struct dkim_feed {
+	struct fed *role; /* NULL: none serves */
+	struct ipc_call *call;
+	struct timer again;
+	uint64_t generation; /* that the role has; 0: none, or not all of it */
+	uint64_t page_generation;
+	char after[256]; /* the next page begins behind this domain */
+};
+
 struct led;
 
 struct monitor {
@@ -84,6 +94,7 @@ struct monitor {
 	struct ipc_client *keyd;
 	struct keys_watch *watch;
 	uint64_t told; /* the generation that keyd told last */
+	struct dkim_feed feed;
 	struct ipc_link *parent;
 	struct ipc_server *ctl;
 	struct timer upgrade;
@@ -139,6 +150,10 @@ void monitor_led_end(struct monitor *m); /* forgets a change that authd leads */
 
 /* keyd has something new (or was started again): the same configuration with its certificates. */
 void monitor_renew_keys(struct monitor *m);
+
+/* monitor_dkim.c: the role that signs serves; or it does not any more. */
+void feed_start(struct fed *role);
+void feed_stop(struct monitor *m);
 
 /* monitor_upgrade.c */
 /* Becomes the program that is installed now. Returns if that does not work: all is as before. */

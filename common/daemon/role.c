@@ -276,6 +276,8 @@ static void on_parent(
 		ipc_link_send(f->parent, LINK_PONG, msg->id, span_make("", 0), NULL, 0);
 	else if (msg->type == LINK_DRAIN)
 		retire(f, dec_u32(&d));
+	else if (f->has_started && f->role.ops->on_link)
+		f->role.ops->on_link(&f->role, msg);
 	else
 		log_warning("link-message", LOG_U64("type", msg->type));
 }

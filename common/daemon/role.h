@@ -64,6 +64,8 @@ struct role_ops {
 	/* At an upgrade sessions go on beside the new process until they end by themselves, for at
 	 * most so many seconds; then, or at once if it is 0, they are drained. */
 	unsigned retire_seconds;
+	/* What the monitor sends besides configurations, once the role has started. May be NULL. */
+	void (*on_link)(struct role *r, const struct ipc_msg *msg);
 	/* Finish sessions, then call role_finished. The process ends 30 s later all the same. */
 	void (*on_drain)(struct role *r);
 	/* After the loop ended: close what start opened. May be NULL. */

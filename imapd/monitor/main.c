@@ -7,7 +7,7 @@
 int main(int argc, char **argv)
 {
 	static const struct monitor_role roles[] = {
-	    {"imapd-worker", WHO_IMAP, 1u << ROLE_IMAP},
+	    {.name = "imapd-worker", .who = WHO_IMAP, .listeners = 1u << ROLE_IMAP},
 	};
 	static const struct monitor_spec spec = {"imapd", roles, ARRAY_LEN(roles)};
 

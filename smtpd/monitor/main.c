@@ -7,10 +7,12 @@
 int main(int argc, char **argv)
 {
 	static const struct monitor_role roles[] = {
-	    {"smtpd-local", WHO_LOCAL, 0},
-	    {"smtpd-send", WHO_OUT, 0},
-	    {"smtpd-receive", WHO_IN,
-		1u << ROLE_SMTP | 1u << ROLE_SUBMISSION | 1u << ROLE_LMTP | 1u << ROLE_DEVICE},
+	    {.name = "smtpd-local", .who = WHO_LOCAL},
+	    {.name = "smtpd-send", .who = WHO_OUT, .signs = true},
+	    {.name = "smtpd-receive",
+		.who = WHO_IN,
+		.listeners =
+		    1u << ROLE_SMTP | 1u << ROLE_SUBMISSION | 1u << ROLE_LMTP | 1u << ROLE_DEVICE},
 	};
 	static const struct monitor_spec spec = {"smtpd", roles, ARRAY_LEN(roles)};
 

@@ -129,6 +129,8 @@ static void status(struct role *r, struct strbuf *record)
 	ipc_rec_number(record, "under-way", IPC_NUMBER, s->sessions);
 	ipc_rec_number(record, "destinations", IPC_NUMBER, hash_count(s->dests));
 	ipc_rec_number(record, "paused", IPC_BOOL, s->is_paused);
+	ipc_rec_number(
+	    record, "signing-domains", IPC_NUMBER, s->keys ? dkim_keys_count(s->keys) : 0);
 	ipc_rec_number(record, "dnssec", IPC_BOOL, dns_is_validating(s->dns));
 }
 
@@ -157,6 +159,8 @@ static void stop(struct role *r)
 	hash_free(s->dests);
 	hash_free(s->busy);
 	tls_context_unref(s->tls);
+	dkim_keys_unref(s->keys);
+	dkim_keys_unref(s->new_keys);
 	if (s->hint_fd >= 0)
 		close(s->hint_fd);
 	mem_free(s);
@@ -173,6 +177,7 @@ int main(int argc, char **argv)
 	    .on_drain = on_drain,
 	    .status = status,
 	    .on_admin = send_admin,
+	    .on_link = send_take_keys,
 	    .stop = stop,
 	};
 

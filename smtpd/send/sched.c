@@ -58,7 +58,7 @@ static void scan_done(struct db_job *job)
 
 void sched_scan(struct send *s)
 {
-	if (s->role->is_draining)
+	if (s->role->is_draining || !s->keys)
 		return;
 	if (s->is_scanning) {
 		s->scan_again = true;

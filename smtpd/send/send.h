@@ -19,6 +19,7 @@
 #include "common/dns/dns.h"
 #include "smtpd/queue/queue.h"
 #include "smtpd/queue/schedule.h"
+#include "smtpd/send/dkim.h"
 #include "smtpd/send/mx.h"
 #include "smtpd/send/reply.h"
 
@@ -110,6 +111,10 @@ struct send {
 	struct timer tick;
 	uint64_t last_txn;
 
+	/* sign.c: nothing is sent before the first set has come. */
+	struct dkim_keys *keys;     /* NULL: none yet */
+	struct dkim_keys *new_keys; /* on their way */
+
 	struct bouncer *bouncer;
 	uint64_t sent, deferred, failed;
 };
@@ -157,6 +162,9 @@ bool mail_is_busy(const struct send *s, uint64_t qid, uint32_t n);
 void mail_set_busy(struct mail *m);
 /* Claimed, but not tried: due again at once (the process ends). */
 void mail_give_back(struct mail *m);
+
+/* sign.c: what the monitor sends (LINK_DKIM). */
+void send_take_keys(struct role *r, const struct ipc_msg *msg);
 
 /* bounce.c */
 struct bouncer *bouncer_new(struct send *s);
