@@ -158,37 +158,50 @@ void dkim_signer_feed(struct dkim_signer *s, struct span in)
 }
 
 /* --- whose it is ------------------------------------------------------------------------------ */
+/* The keys of a domain, or of one above it: mail of the server's own name. name begins at what was
+ * found. */
+static const struct domain_keys *keys_of(const struct dkim_keys *keys, struct span *name)
+{
+	while (name->n > 0) {
+		const struct domain_keys *found = hash_get(keys->domains, *name);
+		ssize_t dot = span_chr(*name, '.');
+
+		if (found || dot < 0)
+			return found;
+		*name = span_from(*name, (size_t)dot + 1);
+	}
+	return NULL;
+}
+
 /* Of the field's only domain, if it has keys. */
 static const struct domain_keys *find_domain(
     const struct dkim_keys *keys, struct span value, char domain[MAIL_DOMAIN_MAX + 1])
 {
 	const struct domain_keys *found = NULL;
+	bool is_good = true;
 	struct mail_list list;
 	struct mail_entry e;
 
 	domain[0] = '\0';
 	mail_list_init(&list, value);
-	while (mail_list_next(&list, &e)) {
-		char name[MAIL_DOMAIN_MAX + 1];
+	while (is_good && mail_list_next(&list, &e)) {
+		char text[MAIL_DOMAIN_MAX + 1];
+		struct span name = {text, e.domain.n};
 
 		if (e.kind != MAIL_ENTRY_MAILBOX)
 			continue;
-		if (e.bad || e.domain.n == 0 || e.domain.n > MAIL_DOMAIN_MAX) {
-			found = NULL;
-			break;
+		is_good = !e.bad && e.domain.n <= MAIL_DOMAIN_MAX;
+		for (size_t i = 0; is_good && i < e.domain.n; i++)
+			text[i] = ascii_lower(e.domain.p[i]);
+		found = is_good ? keys_of(keys, &name) : NULL;
+		is_good = found && (domain[0] == '\0' || span_eq(span_of(domain), name));
+		if (is_good) {
+			memcpy(domain, name.p, name.n);
+			domain[name.n] = '\0';
 		}
-		for (size_t i = 0; i < e.domain.n; i++)
-			name[i] = ascii_lower(e.domain.p[i]);
-		name[e.domain.n] = '\0';
-		found = hash_get(keys->domains, span_of(name));
-		if (!found || (domain[0] != '\0' && strcmp(domain, name) != 0)) {
-			found = NULL;
-			break;
-		}
-		memcpy(domain, name, e.domain.n + 1);
 	}
 	mail_list_clear(&list);
-	return found;
+	return is_good ? found : NULL;
 }
 
 static const struct domain_keys *find_keys(

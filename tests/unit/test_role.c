@@ -110,7 +110,8 @@ static const struct role_ops ops = {.name = "tester",
     .on_admin = role_admin,
     .status = role_status};
 
-static const struct monitor_role role = {"tester", WHO_POP3, 1u << ROLE_POP3};
+static const struct monitor_role role = {
+    .name = "tester", .who = WHO_POP3, .listeners = 1u << ROLE_POP3};
 static const struct monitor_spec watcher = {"watcher", &role, 1};
 
 /* --- the test's side -------------------------------------------------------------------------- */
