@@ -20,6 +20,8 @@ checks=(
 	git check clang clang-format clang-tidy cppcheck libclang-rt-dev strace man-db groff
 	# protocol and end-to-end tests: clients that nobody here wrote
 	python3-pytest python3-pytest-xdist openssl curl swaks isync fetchmail neomutt
+	# verifiers of signatures and zones that nobody here wrote
+	python3-dkim python3-nacl opendkim bind9-utils
 	# the peer that answers and times are compared with; run as one's own, not as the service
 	dovecot-imapd
 )

@@ -115,8 +115,11 @@ static int set_anchor(struct dns *d, const char *file, struct err *err)
 /* Names for tests do not exist by default either. The last setting: it begins the work. */
 static int open_zones(struct dns *d, struct span servers, struct err *err)
 {
-	if (span_trim(servers).n > 0 && ub_ctx_zone_add(d->ub, "test.", "transparent") != 0)
-		return err_set(err, ERR_IO, "dns: zones");
+	static const char *const zones[] = {"test.", "127.in-addr.arpa."};
+
+	for (size_t i = 0; span_trim(servers).n > 0 && i < ARRAY_LEN(zones); i++)
+		if (ub_ctx_zone_add(d->ub, zones[i], "transparent") != 0)
+			return err_set(err, ERR_IO, "dns: zones");
 	return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "common/base/mem.h"
 #include "common/mail/address.h"
 #include "common/mail/dkim.h"
+#include "common/mail/idna.h"
 
 #include <string.h>
 
@@ -186,13 +187,11 @@ static const struct domain_keys *find_domain(
 	mail_list_init(&list, value);
 	while (is_good && mail_list_next(&list, &e)) {
 		char text[MAIL_DOMAIN_MAX + 1];
-		struct span name = {text, e.domain.n};
+		struct span name = {text, 0};
 
 		if (e.kind != MAIL_ENTRY_MAILBOX)
 			continue;
-		is_good = !e.bad && e.domain.n <= MAIL_DOMAIN_MAX;
-		for (size_t i = 0; is_good && i < e.domain.n; i++)
-			text[i] = ascii_lower(e.domain.p[i]);
+		is_good = !e.bad && mail_domain_ascii(e.domain, text, &name.n);
 		found = is_good ? keys_of(keys, &name) : NULL;
 		is_good = found && (domain[0] == '\0' || span_eq(span_of(domain), name));
 		if (is_good) {

@@ -10,7 +10,7 @@
 
 #define ADDRS_MAX 16
 #define SLICE (64 * 1024) /* of content at a time */
-#define SLICE_ROOM (SLICE + SOURCE_ROOM)
+#define SLICE_ROOM (SLICE + SOURCE_ROOM + DKIM_FIELDS_MAX)
 
 enum step {
 	STEP_ROUTE,
@@ -70,6 +70,7 @@ struct session {
 	size_t accepted;
 	unsigned mails; /* over this connection */
 	struct source source;
+	struct dkim_keys *keys; /* while the content is prepared */
 	struct db_job job;
 	struct strbuf slice; /* of the content, not yet written */
 	struct stuffer stuffer;
@@ -102,6 +103,10 @@ bool envelope_needs_plan(const struct session *c); /* any thread */
 bool envelope_is_possible(struct session *c, struct reply *why);
 void envelope_add_mail(struct session *c, struct strbuf *b);
 void envelope_add_rcpt(struct session *c, const struct target *t, struct strbuf *b);
+
+/* sign.c: reads the first slice of the source, behind the signatures if this server answers for the
+ * mail: it was submitted by a user, or written here. Any thread. */
+int sign_first_slice(struct session *c, const struct queue_entry *e, struct err *err);
 
 /* transfer.c */
 void transfer_start(struct session *c); /* sends c->mail, or takes one; without any it is idle */

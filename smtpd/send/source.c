@@ -69,6 +69,21 @@ int source_read(struct source *s, struct strbuf *out, size_t want, struct err *e
 	return 0;
 }
 
+int source_rewind(struct blob_dir *dir, const struct blob *blob, struct source *s, struct err *err)
+{
+	blob_reader_free(s->reader);
+	converter_free(s->converter);
+	s->converter = NULL;
+	s->is_done = false;
+	if (blob_open(dir, blob, &s->reader, err) < 0) {
+		s->reader = NULL;
+		return -1;
+	}
+	if (s->plan)
+		s->converter = converter_new(s->plan);
+	return 0;
+}
+
 void source_close(struct source *s)
 {
 	blob_reader_free(s->reader);

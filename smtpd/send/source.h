@@ -26,6 +26,8 @@ int source_open(struct blob_dir *dir, const struct blob *blob, struct convert_pl
  * SOURCE_ROOM more. */
 #define SOURCE_ROOM (4 * 16 * 1024 + CONVERT_HEADER_MAX + 2048)
 int source_read(struct source *s, struct strbuf *out, size_t want, struct err *err);
+/* To the start again. */
+int source_rewind(struct blob_dir *dir, const struct blob *blob, struct source *s, struct err *err);
 void source_close(struct source *s); /* a zeroed one is fine */
 
 #endif

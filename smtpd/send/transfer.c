@@ -94,7 +94,7 @@ static void prepare_run(struct db_job *job, struct db_txn *txn)
 		plan = NULL;
 	}
 	if (source_open(dir, &e.blob, plan, &c->source, &job->err) == 0)
-		(void)source_read(&c->source, &c->slice, SLICE, &job->err);
+		(void)sign_first_slice(c, &e, &job->err);
 }
 
 static void say_envelope(struct session *c);
@@ -105,6 +105,8 @@ static void prepare_done(struct db_job *job)
 	struct reply why;
 
 	c->is_reading = false;
+	dkim_keys_unref(c->keys);
+	c->keys = NULL;
 	if (c->is_dropped) {
 		c->is_dropped = false;
 		source_close(&c->source);
@@ -142,6 +144,7 @@ void transfer_start(struct session *c)
 	strbuf_reset(&c->slice);
 	source_close(&c->source);
 	c->is_reading = true;
+	c->keys = dkim_keys_ref(c->send->keys);
 	c->job = (struct db_job){.run = prepare_run, .done = prepare_done};
 	queue_read(c->send->queue, &c->job);
 }
