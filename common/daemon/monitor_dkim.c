@@ -24,7 +24,7 @@ static void begin_again(struct dkim_feed *f)
 /* Where the next page begins; false if this one does not go on from the last. */
 static bool take_page(struct dkim_feed *f, struct ipc_dkim_set *set)
 {
-	struct ipc_dkim_key key, last = {0};
+	struct ipc_dkim_key key, last = {.domain = SPAN("")};
 
 	if (set->is_first != (f->after[0] == '\0') ||
 	    (!set->is_first && set->generation != f->page_generation))

@@ -250,6 +250,7 @@ static int drop(struct dkim_job *j, struct err *err)
 static bool tlsa_of(const struct pki_bundle *b, char out[SHA256_LEN * 2 + 8])
 {
 	unsigned char hash[SHA256_LEN];
+	char hex[2 * SHA256_LEN + 1];
 	unsigned char *der = NULL;
 	int n = i2d_PUBKEY(b->key, &der);
 
@@ -257,8 +258,8 @@ static bool tlsa_of(const struct pki_bundle *b, char out[SHA256_LEN * 2 + 8])
 		return false;
 	sha256_once(span_make(der, (size_t)n), hash);
 	OPENSSL_free(der);
-	memcpy(out, "3 1 1 ", 6);
-	hex_encode(out + 6, span_make(hash, sizeof(hash)));
+	hex_encode(hex, span_make(hash, sizeof(hash)));
+	snprintf(out, SHA256_LEN * 2 + 8, "3 1 1 %s", hex);
 	return true;
 }
 
