@@ -63,18 +63,20 @@ static void on_intake_ready(void *arg)
 static void prepare_fields(struct session *s)
 {
 	struct transaction *t = &s->t;
+	enum listener_role role = s->listener->cfg->role;
+	bool is_submission = role == ROLE_SUBMISSION || role == ROLE_DEVICE;
 	char date[MAIL_DATE_LEN], id[33];
 
+	header_clear(&t->header);
+	header_init(&t->header, is_submission, t->date_field, t->id_field);
+	if (!is_submission)
+		return;
 	mail_date_format(date, clock_now(), 0);
 	random_hex(id, 16);
 	snprintf(t->date_field, sizeof(t->date_field), "Date: %s\r\n", date);
 	snprintf(t->id_field, sizeof(t->id_field), "Message-ID: <%s@%.255s>\r\n", id,
 	    s->listener->cfg->hostname);
-	header_clear(&t->header);
-	header_init(&t->header,
-	    s->listener->cfg->role == ROLE_SUBMISSION || s->listener->cfg->role == ROLE_DEVICE,
-	    t->date_field, t->id_field);
-	if (s->listener->cfg->role != ROLE_DEVICE)
+	if (role != ROLE_DEVICE)
 		return;
 	snprintf(t->from_field, sizeof(t->from_field), "From: <%s>\r\n",
 	    s->listener->cfg->device_sender);

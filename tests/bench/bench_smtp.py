@@ -1,7 +1,7 @@
 """Mail in, measured against Debian's Postfix with Dovecot's LMTP, both durable, in one run on one
 machine: ratios are what counts. Instances of one's own in folders of their own; needs root.
 
-    make bench-smtp [BENCH="--quick"]
+    make bench-smtp [BENCH="--quick"]     --quick: 1 KB only, once; --once: each figure once
 """
 import imaplib
 import json
@@ -20,14 +20,14 @@ from postfix import Peer  # noqa: E402
 LOAD = os.path.join(BUILD, "bench", "smtp_load")
 TO = "alice@example.test"
 QUICK = "--quick" in sys.argv
-ROUNDS = 1 if QUICK else 3
+ROUNDS = 1 if QUICK or "--once" in sys.argv else 3
 
 
-def load(*words):
+def load(server, *words):
     done = subprocess.run([LOAD, *map(str, words)], check=True, stdout=subprocess.PIPE, text=True)
     seconds, bad = done.stdout.split()
     if bad != "0":
-        print(f"  {bad} replies were not as hoped for", file=sys.stderr)
+        print(f"  {server.name}: {bad} replies were not as hoped for", file=sys.stderr)
     return float(seconds)
 
 
@@ -108,7 +108,7 @@ def until_visible(server, senders, total, size, mode):
     """(accepted a second, visible a second)"""
     goal = messages(server) + total
     start = time.monotonic()
-    accepted = load("send", server.ports["smtp"], senders, total, size, mode, TO)
+    accepted = load(server, "send", server.ports["smtp"], senders, total, size, mode, TO)
     while messages(server) < goal:
         time.sleep(0.005)
         assert time.monotonic() - start < 300, "mail does not arrive"
@@ -190,9 +190,9 @@ def measure_auth(ours, theirs):
         rates = {}
         for server in (ours, theirs):
             login = (server.user, server.password)
-            load("auth", server.auth_ports[kind], kind, 4, 20, *login)
+            load(server, "auth", server.auth_ports[kind], kind, 4, 20, *login)
             rates[server] = statistics.median(
-                count / load("auth", server.auth_ports[kind], kind, 10, count, *login)
+                count / load(server, "auth", server.auth_ports[kind], kind, 10, count, *login)
                 for _ in range(ROUNDS))
         row(f"submission sessions with AUTH, {kind}", rates[ours], rates[theirs], "sessions/s")
 
