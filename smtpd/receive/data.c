@@ -1,5 +1,7 @@
 #include "smtpd/receive/data.h"
 
+#include <string.h>
+
 void data_init(struct data_decoder *d)
 {
 	*d = (struct data_decoder){.state = DATA_LINE_START};
@@ -99,13 +101,36 @@ static void step(struct data_decoder *d, char c, struct strbuf *out)
 	}
 }
 
+/* Whether one of eight bytes is below 14, as CR, LF and NUL are. */
+static bool has_low_byte(uint64_t w)
+{
+	const uint64_t ones = UINT64_MAX / 255;
+
+	return ((w - ones * 14) & ~w & ones * 128) != 0;
+}
+
 /* Bytes at the front that change nothing within a line. */
 static size_t plain_run(struct span in, unsigned char *bits)
 {
+	uint64_t all = 0;
 	size_t n = 0;
 
-	for (; n < in.n && in.p[n] != '\r' && in.p[n] != '\n' && in.p[n] != '\0'; n++)
-		*bits |= (unsigned char)in.p[n];
+	while (n < in.n) {
+		uint64_t w = 0;
+
+		if (in.n - n >= sizeof(w))
+			memcpy(&w, in.p + n, sizeof(w));
+		if (in.n - n >= sizeof(w) && !has_low_byte(w)) {
+			all |= w;
+			n += sizeof(w);
+		} else if (in.p[n] != '\r' && in.p[n] != '\n' && in.p[n] != '\0') {
+			all |= (unsigned char)in.p[n++];
+		} else {
+			break;
+		}
+	}
+	for (; all != 0; all >>= 8)
+		*bits |= (unsigned char)all;
 	return n;
 }
 
@@ -129,13 +154,19 @@ size_t data_decode(struct data_decoder *d, struct span in, struct strbuf *out)
 
 void data_check_chunk(struct data_decoder *d, struct span in)
 {
-	for (size_t i = 0; i < in.n; i++) {
-		/* A dot means nothing here: keep out of the states that look for one. */
-		if (d->state == DATA_LINE_START && in.p[i] == '.') {
+	for (size_t i = 0; i < in.n;) {
+		size_t n = d->state == DATA_IN_LINE ? plain_run(span_from(in, i), &d->bits) : 0;
+
+		if (n > 0) {
+			count(d, n);
+			i += n;
+		} else if (d->state == DATA_LINE_START && in.p[i] == '.') {
+			/* A dot means nothing here: keep out of the states that look for one. */
 			d->state = DATA_IN_LINE;
 			count(d, 1);
+			i++;
 		} else {
-			step(d, in.p[i], NULL);
+			step(d, in.p[i++], NULL);
 		}
 	}
 }
