@@ -68,7 +68,7 @@ ALL_LDFLAGS = $(LDHARDEN) -pthread $(LDFLAGS)
 # behind `make deps-check` (tests/support/deps_check.py) says so for every folder of the tree.
 COMMON := base crypto log event mail net dns ipc config sasl db store daemon
 # program = folder of its main.c : other source folders : where it is installed
-PROGRAMS := authd keyd smtpd imapd pop3d smtpd-receive smtpd-local smtpd-send imapd-worker pop3d-worker mailsteadctl maint webadmin web-server
+PROGRAMS := authd keyd smtpd imapd pop3d smtpd-receive smtpd-local smtpd-send imapd-worker pop3d-worker mailsteadctl maint webadmin web-server acme
 DIRS_authd := common/authd
 DIRS_keyd := common/keyd
 DIRS_smtpd := smtpd/monitor
@@ -83,6 +83,7 @@ DIRS_mailsteadctl := common/ctl
 DIRS_maint := common/maint
 DIRS_webadmin := webadmin
 DIRS_web-server := webadmin/server
+DIRS_acme := webadmin/acme
 # Shared libraries a program may need; --as-needed drops the rest.
 PKGS := libssl libcrypto libevent_core libevent_pthreads libzstd zlib libargon2 libidn2 libutf8proc
 # lmdb has a pkg-config file on Debian, but not everywhere.
@@ -215,7 +216,9 @@ crash-full: all mutants $(BUILD)/tests/crash-inspect $(BUILD)/tests/failmalloc.s
 	$(CRASH) --full
 # The web admin in Chromium: MS_SCREENSHOTS=folder keeps pictures.
 .PHONY: check-browser
-check-browser: all
+check-browser:
+	@bash packaging/deps.sh --browser
+	@$(MAKE) -j$(JOBS) all
 	MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider tests/browser
 
 # Parsers on random bytes (libFuzzer, both sanitizers), each for FUZZ_SECONDS, FUZZ_JOBS at once. They
@@ -378,7 +381,7 @@ install-system:
 	$(INSTALL) -D -m 644 $(SYSTEM)/fail2ban/jail.conf \
 		$(DESTDIR)$(sysconfdir)/fail2ban/jail.d/mailstead.conf
 	$(INSTALL) -D -m 755 $(SYSTEM)/needrestart $(DESTDIR)$(NEEDRESTART)/mailstead-smtpd.service
-	for name in imapd pop3d web-server; do \
+	for name in imapd pop3d web-server acme; do \
 		ln -sf mailstead-smtpd.service $(DESTDIR)$(NEEDRESTART)/mailstead-$$name.service; \
 	done
 

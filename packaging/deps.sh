@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs what building, trying and testing need, on Debian 12 and 13: only what is missing.
 #
-#   packaging/deps.sh [--list] [--build-only | --deb | --bench]
+#   packaging/deps.sh [--list] [--build-only | --deb | --bench | --browser]
 #
 # --build-only: enough for `make` and `make quickstart`; --deb: enough for `make deb`; --bench: what
-# `make bench-smtp` compares with; else for everything else too. --list prints the names only.
+# `make bench-smtp` compares with; --browser: what `make check-browser` runs; else for everything else too. --list prints the names only.
 #
 # Elsewhere it names the packages and goes on: the compiler then tells what is not there.
 set -euo pipefail
@@ -27,6 +27,8 @@ checks=(
 )
 # the peers of `make bench-smtp` and `make bench-memory`
 bench=(postfix dovecot-lmtpd dovecot-imapd dovecot-pop3d strace)
+# the web admin as a person sees it, and an authority for certificates
+browser=(chromium chromium-driver python3-selenium uacme pebble)
 packages=(
 	dpkg-dev debhelper dh-apparmor fakeroot lintian mmdebstrap systemd
 )
@@ -37,10 +39,11 @@ for option in "$@"; do
 	case $option in
 	--build-only) wanted=("${build[@]}") ;;
 	--bench) wanted=("${bench[@]}") ;;
+	--browser) wanted=("${build[@]}" "${checks[@]}" "${browser[@]}") ;;
 	--deb) wanted=("${build[@]}" "${packages[@]}") ;;
 	--list) is_list=yes ;;
 	*)
-		echo "usage: packaging/deps.sh [--list] [--build-only | --deb | --bench]" >&2
+		echo "usage: packaging/deps.sh [--list] [--build-only | --deb | --bench | --browser]" >&2
 		exit 2
 		;;
 	esac

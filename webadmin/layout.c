@@ -71,6 +71,7 @@ static void put_done(struct html *h, const struct request *rq)
 	    {"changed", TEXT_DONE_CHANGED},
 	    {"removed", TEXT_DONE_REMOVED},
 	    {"sent", TEXT_DONE_SENT},
+	    {"ordered", TEXT_DONE_ORDERED},
 	    {"confirmed", TEXT_DONE_CONFIRMED},
 	    {"reverted", TEXT_DONE_REVERTED},
 	};

@@ -13,8 +13,6 @@ static const struct choice key_kinds[] = {
     {"rsa4096", SPAN_INIT("RSA 4096")},
 };
 
-static const char id_rule[] = "required pattern=\"[a-z0-9][a-z0-9-]*\" maxlength=\"64\"";
-
 /* --- the list
  * --------------------------------------------------------------------------------------- */
 static void list_row(struct html *h, const struct answer *a, size_t i)
@@ -54,7 +52,7 @@ static void do_form(struct html *h, const struct request *rq, const char *verb)
 static void subject_fields(struct html *h)
 {
 	HTML(h, R("<div class=\"row\">"));
-	input(h, TEXT_CERTIFICATE_ID, "id", "text", SPAN("default"), id_rule);
+	input(h, TEXT_CERTIFICATE_ID, "id", "text", SPAN("default"), CERT_ID_RULE);
 	input(h, TEXT_CERT_NAMES, "names", "text", SPAN(""), "");
 	choose(h, TEXT_KEY, "key", key_kinds, ARRAY_LEN(key_kinds), SPAN("ecdsa"));
 	HTML(h, R("</div>\n<details><summary>"), L(CERT_SUBJECT),
@@ -76,8 +74,9 @@ static void file_fields(struct html *h)
 	      "</label>\n"));
 }
 
-static void doors(struct html *h, const struct request *rq)
+static void doors(struct html *h, struct request *rq)
 {
+	acme_door(h, rq);
 	HTML(h, R("<section><h2>"), L(CERT_NEW), R("</h2>\n<p>"), L(CERT_NEW_HINT), R("</p>\n"));
 	do_form(h, rq, "new");
 	subject_fields(h);
@@ -92,7 +91,7 @@ static void doors(struct html *h, const struct request *rq)
 	HTML(h, R("</section><section><h2>"), L(CERT_IMPORT), R("</h2>\n<p>"), L(CERT_IMPORT_HINT),
 	    R("</p>\n"));
 	do_form(h, rq, "import");
-	input(h, TEXT_CERTIFICATE_ID, "id", "text", SPAN("default"), id_rule);
+	input(h, TEXT_CERTIFICATE_ID, "id", "text", SPAN("default"), CERT_ID_RULE);
 	file_fields(h);
 	input(h, TEXT_CERT_PASSWORD, "password", "password", SPAN(""), "autocomplete=\"off\"");
 	form_end(h, TEXT_CERT_LOOK);
@@ -297,6 +296,16 @@ static void make(struct request *rq, const char *verb)
 	act(rq, &cmd, own_page(rq), "added");
 }
 
+static void order(struct request *rq)
+{
+	struct command cmd = WORDS("cert", "acme", "issue", form_cstr(rq, "id"));
+
+	add_names(rq, &cmd);
+	if (span_eq(request_form(rq, "agree"), SPAN("yes")))
+		cmd.words[cmd.count++] = "--agree";
+	act(rq, &cmd, "/certificates", "ordered");
+}
+
 static void take(struct request *rq, const char *verb)
 {
 	struct command cmd = WORDS("cert", verb, form_cstr(rq, "id"));
@@ -343,6 +352,11 @@ void action_certificate(struct request *rq)
 		make(rq, "new");
 	else if (span_eq(verb, SPAN("csr")))
 		make(rq, "csr");
+	else if (span_eq(verb, SPAN("acme")))
+		order(rq);
+	else if (span_eq(verb, SPAN("acme-stop")))
+		act(rq, &WORDS("cert", "acme", "stop", form_cstr(rq, "id")), "/certificates",
+		    "removed");
 	else if (span_eq(verb, SPAN("import")))
 		take(rq, "import");
 	else if (span_eq(verb, SPAN("answer")))

@@ -197,6 +197,10 @@ void public_mta_sts(struct request *rq);
 void asset_css(struct request *rq);
 void asset_js(struct request *rq);
 
+/* A section of the certificates' page; nothing if that part does not run. */
+void acme_door(struct html *h, struct request *rq);
+#define CERT_ID_RULE "required pattern=\"[a-z0-9][a-z0-9-]*\" maxlength=\"64\""
+
 void pending_notice(struct html *h, struct request *rq); /* system.c: a change to be confirmed */
 
 /* --- settings.c: how a mail program connects, from the configuration ----------------------------

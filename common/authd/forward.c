@@ -19,7 +19,8 @@ static const char *daemon_of(const struct call *call)
 	struct span word = call->cmd.words[0];
 
 	if (span_eq(word, SPAN("cert")))
-		return "keyd";
+		return call->cmd.count > 1 && span_eq(call->cmd.words[1], SPAN("acme")) ? "acme"
+											: "keyd";
 	if (span_eq(word, SPAN("record")))
 		return "smtpd-receive";
 	if (span_eq(word, SPAN("queue")) || span_eq(word, SPAN("trace")))

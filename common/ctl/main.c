@@ -46,6 +46,7 @@ static const char usage_text[] =
     "  cert new ID [NAME...]              self-signed; cert csr ID [NAME...] for a CA\n"
     "  cert import|answer ID [--file FILE]... [--password-stdin] [--install]\n"
     "  cert install ID                    cert export-chain|staple ID\n"
+    "  cert acme list                     cert acme issue ID [NAME...] [--agree], stop ID\n"
     "  queue list                         queue show ID\n"
     "  queue retry|hold|release|return|delete ID|domain NAME|all\n"
     "  queue pause|resume [DOMAIN]        queue paused list\n"

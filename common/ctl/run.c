@@ -29,6 +29,7 @@ static const struct {
     {"imapd", false, 0, 1, false},
     {"pop3d", false, 0, 1, false},
     {"web-server", false, 0, 1, true},
+    {"acme", false, 0, 1, true},
 };
 
 struct run {

@@ -33,6 +33,8 @@ static const struct folder state_folders[] = {
     {"keys", WHO_KEY, OWN, 0700},
     {"queue", WHO_LOCAL, QUEUE, 02770},
     {"store", WHO_LOCAL, STORE, 02770},
+    {"acme", WHO_ROOT, ALL, 0711},
+    {"acme/client", WHO_ACME, OWN, 0755},
 };
 /* A socket in them takes their group; who may do what is decided by the peer's uid. */
 static const struct folder run_folders[] = {
@@ -47,6 +49,8 @@ static const struct folder run_folders[] = {
     {"imapd", WHO_ROOT, ALL, 02711},
     {"pop3d", WHO_ROOT, ALL, 02711},
     {"web-server", WHO_WEB, OWN, 0711},
+    {"acme", WHO_ROOT, ALL, 02711},
+    {"acme/challenge", WHO_ACME, OWN, 0755},
 };
 
 /* What lies in a folder that root made goes to its owner with it. Links are not followed. */

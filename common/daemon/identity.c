@@ -21,6 +21,7 @@ static const char *const users[WHO_COUNT] = {
     [WHO_IMAP] = "mailstead-imap",
     [WHO_POP3] = "mailstead-pop3",
     [WHO_WEB] = "mailstead-web",
+    [WHO_ACME] = "mailstead-acme",
 };
 static const char *const groups[] = {"mailstead", "mailstead-queue", "mailstead-store"};
 
@@ -88,7 +89,7 @@ static void join_groups(struct identities *ids)
 	struct identity *who = ids->who;
 
 	for (int w = 0; w < WHO_COUNT; w++)
-		if (w != WHO_WEB)
+		if (w != WHO_WEB && w != WHO_ACME)
 			add_group(&who[w], ids->all);
 	/* authd gives its web.sock to this group, which it must belong to for that. */
 	add_group(&who[WHO_AUTH], who[WHO_WEB].gid);

@@ -1,9 +1,9 @@
 /*
  * Who runs what. Started as root, every process gets a user of its own: the package's users
- * mailstead-auth ... mailstead-web, or numbers (process.uid_base). Groups: each user's own;
- * "mailstead" for all but the web admin (sockets between processes); "mailstead-queue" and
- * "mailstead-store" for those that work on them. Not started as root, or without these users,
- * everything runs under the one uid that started it.
+ * mailstead-auth ... mailstead-acme, or numbers (process.uid_base). Groups: each user's own;
+ * "mailstead" for all but the web admin and the ACME client (sockets between processes);
+ * "mailstead-queue" and "mailstead-store" for those that work on them. Not started as root, or
+ * without these users, everything runs under the one uid that started it.
  */
 #ifndef MS_DAEMON_IDENTITY_H
 #define MS_DAEMON_IDENTITY_H
@@ -12,7 +12,18 @@
 
 #include <sys/types.h>
 
-enum who { WHO_AUTH, WHO_KEY, WHO_IN, WHO_OUT, WHO_LOCAL, WHO_IMAP, WHO_POP3, WHO_WEB, WHO_COUNT };
+enum who {
+	WHO_AUTH,
+	WHO_KEY,
+	WHO_IN,
+	WHO_OUT,
+	WHO_LOCAL,
+	WHO_IMAP,
+	WHO_POP3,
+	WHO_WEB,
+	WHO_ACME,
+	WHO_COUNT
+};
 
 #define IDENTITY_GROUPS 3
 

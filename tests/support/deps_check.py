@@ -16,6 +16,7 @@ ONLY = {
     "common/ctl": ["base", "log", "event", "mail", "ipc", "config", "daemon"],
     "webadmin": ["base", "ipc", "config"],
     "webadmin/server": ["base", "event", "net", "ipc", "config", "daemon"],
+    "webadmin/acme": ["base", "log", "event", "ipc", "config", "daemon"],
 }
 PROGRAM_FOLDERS = {
     "common/authd": ["common/authd"],
@@ -33,6 +34,7 @@ PROGRAM_FOLDERS = {
     "pop3d": ["pop3d"],
     "webadmin": ["webadmin"],
     "webadmin/server": ["webadmin/server"],
+    "webadmin/acme": ["webadmin/acme"],
 }
 # System header (regular expression) -> the only places that may include it.
 SYSTEM = [

@@ -146,7 +146,7 @@ class Browser:
         """Fills in the current page's form and sends it, as a person would."""
         form = self.page.form(action, **(having or {}))
         for name in values:
-            if name not in ("sure", "admin", "force"):
+            if name not in ("sure", "admin", "force", "agree"):
                 assert name in form["fields"], (name, form)
         fields = {**{k: v or "" for k, v in form["fields"].items()}, **values}
         if button:

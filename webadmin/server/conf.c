@@ -38,9 +38,24 @@ static void add_target(struct strbuf *b, const char *host, unsigned https)
 	strbuf_add_str(b, "$1\")\n");
 }
 
+#define CHALLENGE_URL "/.well-known/acme-challenge/"
+
+/* Answers to an authority's challenges (RFC 8555 8.3): files that the ACME client wrote, which is
+ * trusted with that folder and nothing else. */
+static void add_challenge(struct strbuf *b, const struct config *cfg)
+{
+	char folder[CONFIG_PATH_MAX + 32];
+
+	snprintf(folder, sizeof(folder), "%s/acme/challenge/", config_str(cfg, SET_PATHS_RUN));
+	strbuf_add_str(b, "server.follow-symlink = \"disable\"\n"
+			  "alias.url = (\"" CHALLENGE_URL "\" => ");
+	add_quoted(b, folder);
+	strbuf_add_str(b, ")\n");
+}
+
 /*
  * The socket that sends browsers on: to the host they asked for (to our own name if they did not
- * say), on the port of the admin. Every request is redirected, so no file is ever served.
+ * say), on the port of the admin. Every other request is redirected, so no other file is served.
  */
 static void add_redirect(struct strbuf *b, const char *address, const struct config *cfg)
 {
@@ -49,10 +64,12 @@ static void add_redirect(struct strbuf *b, const char *address, const struct con
 	strbuf_addf(b, "$SERVER[\"socket\"] == \"%s:%u\" {\n", address,
 	    (unsigned)config_u64(cfg, SET_WEB_HTTP_PORT));
 	strbuf_add_str(b, "ssl.engine = \"disable\"\nurl.rewrite-once = ()\n");
+	add_challenge(b, cfg);
+	strbuf_add_str(b, "$HTTP[\"url\"] !~ \"^" CHALLENGE_URL "\" {\n");
 	add_target(b, config_str(cfg, SET_SERVER_HOSTNAME), https);
 	strbuf_add_str(b, "$HTTP[\"host\"] =~ \"^(\\[[0-9A-Fa-f:.]+\\]|[^:]+)\" {\n");
 	add_target(b, "%1", https);
-	strbuf_add_str(b, "}\n}\n");
+	strbuf_add_str(b, "}\n}\n}\n");
 }
 
 static void add_sockets(
