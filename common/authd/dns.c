@@ -178,3 +178,22 @@ void verb_domain_dns(struct call *call)
 	add_certificates(call->a->cfg, &what);
 	ask_all(call->a, NULL, keyd, 1, &what, ASK_MS, on_keys, k);
 }
+
+/* --- check-network ---------------------------------------------------------------------------- */
+static void on_network(void *arg, const struct ask_answer *answer, size_t n)
+{
+	struct call *call = arg;
+
+	if (answer->code != ERR_NONE)
+		call_fail(call, answer->code, "%s: %.300s", answer->daemon, answer->text);
+	else
+		call_ok(call, "%s", answer->text);
+}
+
+void verb_check_network(struct call *call)
+{
+	if (call->a->is_stopping)
+		call_fail(call, ERR_TEMP, "authd is stopping");
+	else
+		ask_all(call->a, call, sender, 1, &call->cmd, CHECK_MS, on_network, call);
+}

@@ -32,6 +32,7 @@ static const char usage_text[] =
     "  reload                             read the configuration again\n"
     "  domain add|remove DOMAIN           domain list\n"
     "  domain dns DOMAIN [--check|--zone] the DNS records that it needs\n"
+    "  check-network                      port 25, names, blocklists\n"
     "  dkim list [DOMAIN]                 dkim rotate|activate|cancel DOMAIN\n"
     "  account add ADDRESS [--admin] --password-stdin\n"
     "  account password ADDRESS --password-stdin\n"

@@ -15,6 +15,8 @@ void send_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_
 		network_addresses(s, rq);
 	else if (is_verb(cmd, "dns", "check"))
 		dns_check(s, cmd, rq);
+	else if (is_verb(cmd, "check-network", NULL))
+		check_network(s, rq);
 	else
 		admin_end(rq, ERR_UNSUPPORTED, "smtpd-send has no such verb");
 }

@@ -46,6 +46,10 @@ void record_compare(
  * and advice. Asked with an empty cache. */
 void dns_check(struct send *s, const struct ipc_admin *cmd, const struct admin_request *rq);
 
+/* --- netcheck.c ------------------------------------------------------------------------------- */
+/* "check-network": rows check, status (ok, warning, failed, unknown), found, advice. */
+void check_network(struct send *s, const struct admin_request *rq);
+
 /* --- admin.c ---------------------------------------------------------------------------------- */
 void send_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq);
 

@@ -1,0 +1,91 @@
+"""check-network against a world on loopback."""
+import json
+
+import pytest
+
+from appliance import Appliance
+from internet import A, MX, PTR, Dns, Sink
+
+OWN = "127.0.3.1"
+LISTS = ("good.lists.test", "bad.lists.test")
+
+
+class World:
+    def __init__(self):
+        self.dns = Dns()
+        self.sink = Sink("127.0.3.2", 0)
+        self.silent = Sink("127.0.3.3", self.sink.port, replies={"CONNECT": "554 go away"})
+        self.box = Appliance(accounts=("alice",), settings={
+            "dns.trust_anchor": "none", "retry.schedule": "1s", "dns.server": self.dns.address,
+            "outbound.port": str(self.sink.port), "outbound.bind": OWN,
+            "network.probe_domains": "nobody.test, dead.test, far.test",
+            "network.blocklists": ", ".join(LISTS)})
+        self.reset()
+
+    def reset(self):
+        self.dns.records.clear()
+        self.dns.broken.clear()
+        self.dns.mail_domain("dead.test", "127.0.3.9")  # nobody listens there
+        self.dns.mail_domain("far.test", self.sink.address)
+        self.dns.records[("mail.example.test", A)] = [OWN]
+        self.dns.records[("1.3.0.127.in-addr.arpa", PTR)] = ["mail.example.test"]
+        for name in LISTS:
+            self.dns.records[(f"2.0.0.127.{name}", A)] = ["127.0.0.2"]
+
+    def check(self):
+        done = self.box.run_ctl("check-network")
+        rows = json.loads(done.stdout)
+        assert all(r["advice"] for r in rows if r["status"] != "ok"), rows
+        return done.returncode, {r["check"]: r for r in rows}
+
+
+@pytest.fixture(scope="module")
+def world():
+    made = World()
+    with made.box:
+        yield made
+    made.dns.close()
+    made.sink.close()
+    made.silent.close()
+
+
+def test_all_is_well(world):
+    status, rows = world.check()
+    assert list(rows) == ["address, IPv4", "address, IPv6", "name", "reverse name, IPv4",
+                          "reverse name, IPv6", "clock", "port 25",
+                          "blocklist good.lists.test", "blocklist bad.lists.test"]
+    assert {c: r["status"] for c, r in rows.items() if "IPv6" not in c} == {
+        "address, IPv4": "ok", "name": "ok", "reverse name, IPv4": "ok", "clock": "unknown",
+        "port 25": "ok", "blocklist good.lists.test": "ok", "blocklist bad.lists.test": "ok"}
+    assert rows["address, IPv4"]["found"] == OWN
+    assert "127.0.3.2" in rows["port 25"]["found"] and "220" in rows["port 25"]["found"]
+    assert status == 0
+
+
+@pytest.mark.parametrize("change,check,want,word", [
+    (lambda d: d.records.pop(("1.3.0.127.in-addr.arpa", PTR)), "reverse name, IPv4", "failed",
+     "provider"),
+    (lambda d: d.records.update({("1.3.0.127.in-addr.arpa", PTR): ["dsl.provider.test"]}),
+     "reverse name, IPv4", "failed", "another name"),
+    (lambda d: d.records.update({("mail.example.test", A): ["127.0.3.77"]}), "name", "failed",
+     "another address"),
+    (lambda d: d.records.pop(("mail.example.test", A)), "name", "failed", "no address"),
+    (lambda d: d.broken.add("mail.example.test"), "name", "unknown", "dns.server"),
+    (lambda d: d.records.update({("1.3.0.127.bad.lists.test", A): ["127.0.0.4"]}),
+     "blocklist bad.lists.test", "failed", "smarthost"),
+    (lambda d: d.records.update({("1.3.0.127.bad.lists.test", A): ["127.255.255.254"]}),
+     "blocklist bad.lists.test", "unknown", "answer"),
+    (lambda d: d.records.pop(("2.0.0.127.bad.lists.test", A)), "blocklist bad.lists.test",
+     "unknown", "resolver"),
+    (lambda d: d.records.pop(("far.test", MX)), "port 25", "failed", "smarthost"),
+    (lambda d: d.mail_domain("far.test", "127.0.3.3"), "port 25", "warning", "wants none"),
+])
+def test_what_is_wrong_is_found(world, change, check, want, word):
+    change(world.dns)
+    try:
+        status, rows = world.check()
+    finally:
+        world.reset()
+    assert rows[check]["status"] == want and word in rows[check]["advice"], rows[check]
+    assert status == (1 if any(r["status"] == "failed" for r in rows.values()) else 0)
+    assert want != "failed" or status == 1
