@@ -179,8 +179,8 @@ void verb_domain_dns(struct call *call)
 	ask_all(call->a, NULL, keyd, 1, &what, ASK_MS, on_keys, k);
 }
 
-/* --- check-network ---------------------------------------------------------------------------- */
-static void on_network(void *arg, const struct ask_answer *answer, size_t n)
+/* --- the world -------------------------------------------------------------------------------- */
+static void on_sender_end(void *arg, const struct ask_answer *answer, size_t n)
 {
 	struct call *call = arg;
 
@@ -195,5 +195,88 @@ void verb_check_network(struct call *call)
 	if (call->a->is_stopping)
 		call_fail(call, ERR_TEMP, "authd is stopping");
 	else
-		ask_all(call->a, call, sender, 1, &call->cmd, CHECK_MS, on_network, call);
+		ask_all(call->a, call, sender, 1, &call->cmd, CHECK_MS, on_sender_end, call);
+}
+
+/* The postmaster of the domain that the server's own name is in, or of the first. */
+static bool default_sender(struct call *call, char text[NAME_TEXT_MAX + 1])
+{
+	struct span host = span_of(config_str(call->a->cfg, SET_SERVER_HOSTNAME));
+	size_t n;
+	void **all = index_sorted(call->a->index.domains, &n);
+	const struct domain *found = n > 0 ? all[0] : NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct domain *d = all[i];
+
+		if (span_ends(host, d->name) &&
+		    (host.n == d->name.n || host.p[host.n - d->name.n - 1] == '.'))
+			found = d;
+	}
+	mem_free(all);
+	if (found)
+		snprintf(text, NAME_TEXT_MAX + 1, "postmaster@%.*s", SPAN_FMT(found->name));
+	return found != NULL;
+}
+
+/* An address in its one form, and whose it is; false: it is nobody's here, or none. */
+static bool take_address(
+    struct call *call, struct span arg, char text[NAME_TEXT_MAX + 1], bool *is_remote)
+{
+	struct resolver rv = authd_resolver(call->a);
+	struct err err = ERR_INIT;
+	struct found f;
+	struct name nm;
+
+	if (name_parse(&nm, arg, &err) < 0) {
+		call_fail_err(call, &err);
+		return false;
+	}
+	(void)name_format(&nm, text);
+	resolve_step(&rv, &nm, &f);
+	*is_remote = f.is_remote;
+	if (f.is_remote || found_is_local(&f))
+		return true;
+	call_fail(call, ERR_NOT_FOUND, "no such account or alias: %s", text);
+	return false;
+}
+
+static void forward_test(struct call *call)
+{
+	char from[NAME_TEXT_MAX + 1], to[NAME_TEXT_MAX + 1];
+	struct ipc_admin what = {.count = 4, .words = {SPAN("send-test")}};
+	bool is_remote, is_from_remote = false;
+
+	if (!take_address(call, call->args[0], to, &is_remote))
+		return;
+	if (call->arg_count == 3 && !take_address(call, call->args[2], from, &is_from_remote))
+		return;
+	if (is_from_remote) {
+		call_fail(call, ERR_DENIED, "%s is no address of this server", from);
+		return;
+	}
+	if (call->arg_count == 1 && !default_sender(call, from)) {
+		call_fail(call, ERR_NOT_FOUND, "there is no domain yet: domain add");
+		return;
+	}
+	if (call->a->is_stopping) {
+		call_fail(call, ERR_TEMP, "authd is stopping");
+		return;
+	}
+	what.words[1] = span_of(from);
+	what.words[2] = span_of(to);
+	what.words[3] = is_remote ? SPAN("remote") : SPAN("local");
+	call_leave_queue(call);
+	ask_all(call->a, call, sender, 1, &what, CHECK_MS, on_sender_end, call);
+}
+
+void verb_send_test(struct call *call)
+{
+	if (call->arg_count == 2 ||
+	    (call->arg_count == 3 && !span_eq(call->args[1], SPAN("--from")))) {
+		call_fail(call, ERR_INVALID, "usage: send-test ADDRESS [--from ADDRESS]");
+		return;
+	}
+	call->after = forward_test;
+	call_commit(call, "%s", "");
 }

@@ -33,6 +33,7 @@ static const char usage_text[] =
     "  domain add|remove DOMAIN           domain list\n"
     "  domain dns DOMAIN [--check|--zone] the DNS records that it needs\n"
     "  check-network                      port 25, names, blocklists\n"
+    "  send-test ADDRESS [--from ADDRESS] a message on its way, until it arrived\n"
     "  dkim list [DOMAIN]                 dkim rotate|activate|cancel DOMAIN\n"
     "  account add ADDRESS [--admin] --password-stdin\n"
     "  account password ADDRESS --password-stdin\n"

@@ -17,6 +17,8 @@ void send_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_
 		dns_check(s, cmd, rq);
 	else if (is_verb(cmd, "check-network", NULL))
 		check_network(s, rq);
+	else if (is_verb(cmd, "send-test", NULL))
+		send_test(s, cmd, rq);
 	else
 		admin_end(rq, ERR_UNSUPPORTED, "smtpd-send has no such verb");
 }

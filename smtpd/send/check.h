@@ -50,6 +50,11 @@ void dns_check(struct send *s, const struct ipc_admin *cmd, const struct admin_r
 /* "check-network": rows check, status (ok, warning, failed, unknown), found, advice. */
 void check_network(struct send *s, const struct admin_request *rq);
 
+/* --- send_test.c ------------------------------------------------------------------------------ */
+/* "send-test FROM TO local|remote", addresses as the queue has them: rows time, event, id, from, to
+ * and text, as they happen. The end is good when the message was taken. */
+void send_test(struct send *s, const struct ipc_admin *cmd, const struct admin_request *rq);
+
 /* --- admin.c ---------------------------------------------------------------------------------- */
 void send_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq);
 

@@ -1,4 +1,4 @@
-"""check-network against a world on loopback."""
+"""check-network and send-test against a world on loopback."""
 import json
 
 import pytest
@@ -43,6 +43,7 @@ class World:
 def world():
     made = World()
     with made.box:
+        made.box.wait_for(lambda: any(r.get("signing-domains") for r in made.box.ctl("status")))
         yield made
     made.dns.close()
     made.sink.close()
@@ -89,3 +90,47 @@ def test_what_is_wrong_is_found(world, change, check, want, word):
     assert rows[check]["status"] == want and word in rows[check]["advice"], rows[check]
     assert status == (1 if any(r["status"] == "failed" for r in rows.values()) else 0)
     assert want != "failed" or status == 1
+
+
+# --- send-test ---------------------------------------------------------------------------------
+def run_test(world, *words):
+    done = world.box.run_ctl("send-test", *words)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_test_message_is_followed(world):
+    world.sink.messages.clear()
+    status, rows = run_test(world, "bob@far.test")
+    assert status == 0 and [r["event"] for r in rows] == ["accepted", "sent"]
+    assert rows[1]["to"] == "bob@far.test" and "250" in rows[1]["text"]
+    assert rows[0]["from"] == "postmaster@example.test" and rows[0]["id"] == rows[1]["id"]
+    assert world.sink.messages[0].sender == "postmaster@example.test"
+    assert b"d=example.test" in world.sink.messages[0].data
+    assert b"Subject: Test message from mail.example.test" in world.sink.messages[0].data
+    trace = world.box.ctl("trace", rows[0]["id"])
+    assert [r["event"] for r in trace] == ["sent", "accepted"]
+
+
+def test_a_test_message_to_oneself(world):
+    status, rows = run_test(world, "alice@example.test", "--from", "alice@example.test")
+    assert status == 0 and [r["event"] for r in rows] == ["accepted", "delivered"]
+    assert rows[0]["from"] == "alice@example.test"
+
+
+@pytest.mark.parametrize("reply,word", [
+    ("550 5.1.1 nobody", "refused"), ("450 4.7.1 greylisted", "tried again")])
+def test_a_test_message_that_is_not_taken(world, reply, word):
+    world.sink.replies["RCPT"] = reply
+    try:
+        status, answer = run_test(world, "bob@far.test")
+    finally:
+        world.sink.replies.clear()
+    assert status == 1 and word in answer["text"]
+
+
+@pytest.mark.parametrize("words", [
+    ["nobody@example.test"], ["what"], ["bob@far.test", "--from", "eve@far.test"],
+    ["bob@far.test", "--from"], ["bob@far.test", "--what", "alice@example.test"]])
+def test_a_test_message_that_cannot_be(world, words):
+    status, answer = run_test(world, *words)
+    assert status == 1 and answer["text"]
