@@ -370,9 +370,9 @@ def test_client_certificates_are_asked_for_and_logged(box, ca):
     assert "No client certificate CA names sent" in chain_of(box, "pop3s")[1]
 
 
-def old_handshake(box, listener, version):
+def old_handshake(box, listener, version, *words):
     done = openssl("s_client", "-connect", f"127.0.0.1:{box.ports[listener]}", version, "-cipher",
-                   "DEFAULT@SECLEVEL=0", "-servername", MAIL, check=False)
+                   "DEFAULT@SECLEVEL=0", "-servername", MAIL, *words, check=False)
     return b"New, TLSv" in done
 
 
@@ -392,6 +392,16 @@ def test_old_tls_only_where_it_is_allowed(ca):
         one.write_conf()
         one.ctl("reload")
         assert not old_handshake(one, "pop3s", "-tls1")
+
+
+def test_old_tls_for_devices_only():
+    printer = {"role": "device", "tls": "required", "tls_min": "1.0",
+               "device_sender": "printer@example.test", "device_from": "127.0.0.1"}
+    with Appliance(accounts=(), listeners={"printer": printer}) as one:
+        for version in ("-tls1", "-tls1_1", "-tls1_2", "-tls1_3"):
+            for listener in ("printer", "smtp", "submission"):
+                assert old_handshake(one, listener, version, "-starttls", "smtp") == \
+                    (listener == "printer" or version in ("-tls1_2", "-tls1_3"))
 
 
 # --- keyd itself -------------------------------------------------------------------------------
