@@ -90,6 +90,16 @@ void html_time(struct html *h, uint64_t seconds)
 		HTML(h, L(NEVER));
 }
 
+void html_clock(struct html *h, uint64_t seconds)
+{
+	time_t when = (time_t)seconds;
+	struct tm tm;
+
+	if (gmtime_r(&when, &tm))
+		strbuf_addf(&h->out, "%04d-%02d-%02d %02d:%02d UTC", tm.tm_year + 1900,
+		    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min);
+}
+
 void html_value(struct html *h, const struct ipc_value *v)
 {
 	switch (v->type) {

@@ -64,7 +64,8 @@ void html_put(struct html *h, const struct piece *pieces, size_t n);
 /* A value of an answer in the way people read it: sizes with units, times in UTC, yes and no. */
 void html_value(struct html *h, const struct ipc_value *v);
 void html_bytes(struct html *h, uint64_t n);
-void html_time(struct html *h, uint64_t seconds); /* since 1970; 0: never */
+void html_time(struct html *h, uint64_t seconds);  /* since 1970; 0: never */
+void html_clock(struct html *h, uint64_t seconds); /* text only, where no element may stand */
 /* For a query in a link: what is not a plain letter or digit as %XX. */
 void html_url(struct html *h, struct span text);
 

@@ -241,3 +241,34 @@ void dot(struct html *h, enum notice kind, enum text_id label)
 
 	HTML(h, R("<span class=\"dot "), S(classes[kind]), R("\">"), LID(label), R("</span>"));
 }
+
+void record_table(struct html *h, const struct answer *a, const char *link)
+{
+	struct dec d = dec_of(a->records[0]);
+	struct ipc_value v;
+
+	HTML(h, R("<div class=\"scroll\"><table>\n<tr>"));
+	while (ipc_rec_next(&d, &v))
+		HTML(h, R("<th>"), T(v.name), R("</th>"));
+	HTML(h, R("</tr>\n"));
+	for (size_t i = 0; i < a->count; i++) {
+		bool is_first = true;
+
+		HTML(h, R("<tr>"));
+		d = dec_of(a->records[i]);
+		while (ipc_rec_next(&d, &v)) {
+			HTML(h, R("<td>"));
+			if (is_first && link) {
+				HTML(h, R("<a href=\""), S(link));
+				html_url(h, v.text);
+				HTML(h, R("\">"), T(v.text), R("</a>"));
+			} else {
+				html_value(h, &v);
+			}
+			HTML(h, R("</td>"));
+			is_first = false;
+		}
+		HTML(h, R("</tr>\n"));
+	}
+	HTML(h, R("</table></div>\n"));
+}

@@ -129,6 +129,12 @@ void choose(struct html *h, enum text_id label, const char *name, const struct c
 void same_command(struct html *h, const char *command);
 void copy_box(struct html *h, struct span text);
 void dot(struct html *h, enum notice kind, enum text_id label);
+/* Each value of each record under its own name, which is for its daemon to say; link: what leads
+ * from the first one, with it at the end, or NULL. There must be a record. */
+void record_table(struct html *h, const struct answer *a, const char *link);
+
+/* graph.c: a figure with a bar for each record's value called name. */
+void graph(struct html *h, const struct answer *a, const char *name, enum text_id label);
 
 /* --- call.c: asking for a page, acting on a form ------------------------------------------------
  */
@@ -168,6 +174,9 @@ void action_alias_remove(struct request *rq);
 void page_domains(struct request *rq);
 void action_domain_add(struct request *rq);
 void action_domain_remove(struct request *rq);
+void page_domain(struct request *rq);
+void action_domain_keys(struct request *rq);
+void download_zone(struct request *rq);
 void page_ports(struct request *rq);
 void action_port_set(struct request *rq);
 void action_port_add(struct request *rq);

@@ -23,7 +23,8 @@ static const char *daemon_of(const struct call *call)
 											: "keyd";
 	if (span_eq(word, SPAN("record")))
 		return "smtpd-receive";
-	if (span_eq(word, SPAN("queue")) || span_eq(word, SPAN("trace")))
+	if (span_eq(word, SPAN("queue")) || span_eq(word, SPAN("trace")) ||
+	    span_eq(word, SPAN("traffic")))
 		return "smtpd-local";
 	return "imapd-worker";
 }

@@ -79,6 +79,7 @@ static const struct verb table[] = {
     {"audit list", 0, 1, VERB_ADMIN, 0, verb_audit_list, "[COUNT]"},
     {"status", 0, 0, VERB_ADMIN, 0, verb_status, ""},
     {"trace", 1, 2, VERB_ADMIN, 0, verb_forward, "FROM|TO|ID|CLIENT|last [COUNT]"},
+    {"traffic", 0, 1, VERB_ADMIN, 0, verb_forward, "[HOURS]"},
     {"record", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_forward, "CLIENT-ADDRESS"},
     {"queue list", 0, IPC_ADMIN_WORDS - 2, VERB_ADMIN, 0, verb_forward, ""},
     {"queue paused list", 0, 0, VERB_ADMIN, 0, verb_forward, ""},

@@ -54,6 +54,7 @@ static const char usage_text[] =
     "  queue pause|resume [DOMAIN]        queue paused list\n"
     "  trace FROM|TO|ID|CLIENT|last [COUNT]\n"
     "                                     what became of messages\n"
+    "  traffic [HOURS]                    counts of each hour\n"
     "  record CLIENT-ADDRESS              log its next SMTP session line by line\n"
     "  undelete list ADDRESS [MAILBOX]    undelete message ADDRESS MAILBOX UID\n"
     "  undelete mailbox ADDRESS MAILBOX   undelete since ADDRESS TIME\n"

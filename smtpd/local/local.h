@@ -126,6 +126,9 @@ void settle_stop(struct local *l); /* writes what waits */
 /* trace.c */
 void trace_admin(struct local *l, const struct ipc_admin *cmd, const struct admin_request *rq);
 
+/* traffic.c */
+void traffic_admin(struct local *l, const struct ipc_admin *cmd, const struct admin_request *rq);
+
 /* What an administrator does to recipients that wait. */
 struct queue_verb {
 	const char *name, *done;

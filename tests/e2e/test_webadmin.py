@@ -251,6 +251,54 @@ def test_home_says_what_runs(admin):
     assert "Everything works." in page.text
 
 
+def deliver(server, sender, to="alice@example.test"):
+    sock = socket.create_connection(("127.0.0.1", server.ports["smtp"]), timeout=30)
+    with sock, sock.makefile("rwb") as smtp:
+        smtp.readline()
+        for line in (b"HELO x", f"MAIL FROM:<{sender}>".encode(), f"RCPT TO:<{to}>".encode(),
+                     b"DATA", b"Subject: x\r\n\r\nx\r\n.", b"QUIT"):
+            smtp.write(line + b"\r\n")
+            smtp.flush()
+            if smtp.readline()[:1] not in b"23":
+                return False
+    return True
+
+
+def test_graphs_count_what_the_trace_has(admin, server):
+    before = server.ctl("traffic", "1")[0]["delivered"]
+    assert deliver(server, "graph@elsewhere.test")
+    assert not deliver(server, "graph@elsewhere.test", to="nobody@example.test")
+
+    def hours():
+        rows = server.ctl("traffic", "2")
+        return rows if sum(r["delivered"] for r in rows) > before else None
+    rows = server.wait_for(hours)
+    assert len(rows) == 2 and rows[1]["time"] - rows[0]["time"] == 3600
+    assert sum(r["refused"] for r in rows) >= 1
+    page = admin.open("/")
+    assert page.html.count("<svg") == 4 and "<rect" in page.html and "Receiving mail" in page.text
+    for wrong in (["0"], ["337"], ["x"], ["1", "2"]):
+        assert server.run_ctl("traffic", *wrong).returncode == 1
+
+
+def test_dns_page(admin, server):
+    page = admin.open("/domains")
+    assert "/domain?d=example.test" in page.html
+    page = admin.open("/domain?d=example.test")
+    assert page.status == 200 and "v=DMARC1" in page.text and "_domainkey" in page.text
+    page = admin.open("/domain?check=1&d=example.test")
+    assert page.status == 200 and ("missing" in page.text or "no answer" in page.text)
+    zone = admin.open("/domain/zone?d=example.test")
+    assert zone.headers["Content-Type"].startswith("text/dns")
+    assert "attachment" in zone.headers["Content-Disposition"] and "TXT" in zone.html
+    admin.open("/domain?d=example.test")
+    page = admin.submit("/domain/keys", having={"verb": "rotate"})
+    assert "Changed." in page.text and len(server.ctl("dkim", "list", "example.test")) > 2
+    for bad in (EVIL, "--zone", "nothing.test", ""):
+        page = admin.open("/domain?d=" + query(bad))
+        assert page.status in (400, 409) and "<script>alert" not in page.html, bad
+
+
 # --- certificates --------------------------------------------------------------------------------
 def own_ca(folder):
     """A CA of the test's: sign(csr, names) -> PEM of certificate and CA."""
@@ -320,14 +368,7 @@ def test_uploads_that_are_no_certificates(admin):
 
 
 def test_message_finder(admin, server):
-    sock = socket.create_connection(("127.0.0.1", server.ports["smtp"]), timeout=30)
-    with sock, sock.makefile("rwb") as smtp:
-        smtp.readline()
-        for line in (b"HELO x", b"MAIL FROM:<finder@elsewhere.test>",
-                     b"RCPT TO:<alice@example.test>", b"DATA", b"Subject: x\r\n\r\nx\r\n.", b"QUIT"):
-            smtp.write(line + b"\r\n")
-            smtp.flush()
-            assert smtp.readline()[:1] in b"23", line
+    assert deliver(server, "finder@elsewhere.test")
 
     def found():
         page = admin.open("/trace?q=finder%40elsewhere.test")
