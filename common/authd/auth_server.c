@@ -2,8 +2,11 @@
 #include "common/authd/sending.h"
 
 #include "common/base/mem.h"
+#include "common/daemon/identity.h"
 #include "common/event/clock.h"
 #include "common/log/log.h"
+
+#include <unistd.h>
 
 /* A login's way back: the peer may be gone by then, ipc_reply knows. */
 struct question {
@@ -144,6 +147,40 @@ static bool on_submit(struct authd *a, const struct ipc_peer *peer, const struct
 	return true;
 }
 
+/* Passwords of other servers are for the process that logs in there, and nobody else. */
+static bool may_see_routes(struct authd *a, const struct ipc_peer *peer)
+{
+	struct identities ids;
+
+	if (!a->routes.has_asker) {
+		identities_find(a->cfg, &ids, NULL);
+		a->routes.asker = ids.are_known && getuid() == ids.who[WHO_AUTH].uid
+				      ? ids.who[WHO_OUT].uid
+				      : getuid();
+		a->routes.has_asker = true;
+	}
+	return peer->uid == a->routes.asker;
+}
+
+static bool on_route(struct authd *a, const struct ipc_peer *peer, const struct ipc_msg *msg)
+{
+	struct ipc_route_ask ask;
+	struct strbuf b;
+
+	if (!ipc_dec_route_ask(msg->body, &ask))
+		return false;
+	if (!may_see_routes(a, peer)) {
+		refuse(a, peer, msg->id, ERR_DENIED, SPAN("routes are not yours"));
+		return true;
+	}
+	strbuf_init(&b, 64 * 1024);
+	routes_answer(&a->routes, &ask, &b);
+	ipc_reply(a->auth, peer, msg->id, IPC_AUTH_ROUTE_IS, strbuf_span(&b));
+	mem_wipe(b.p, b.n);
+	strbuf_clear(&b);
+	return true;
+}
+
 static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_msg *msg)
 {
 	struct authd *a = arg;
@@ -161,6 +198,9 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 		break;
 	case IPC_AUTH_SUBMIT:
 		ok = on_submit(a, peer, msg);
+		break;
+	case IPC_AUTH_ROUTE:
+		ok = on_route(a, peer, msg);
 		break;
 	default:
 		break;

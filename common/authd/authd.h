@@ -11,6 +11,7 @@
 #include "common/authd/hashq.h"
 #include "common/authd/index.h"
 #include "common/authd/resolve.h"
+#include "common/authd/routes.h"
 #include "common/authd/throttle.h"
 #include "common/daemon/role.h"
 #include "common/db/db.h"
@@ -34,6 +35,7 @@ struct authd {
 	struct db_writer *writer;
 	struct db_readers *readers;
 	struct index index;
+	struct routes routes;
 	struct throttle *throttle;
 	struct good_logins *good;
 	struct hashq *hashq;

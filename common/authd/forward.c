@@ -24,7 +24,7 @@ static const char *daemon_of(const struct call *call)
 	if (span_eq(word, SPAN("record")))
 		return "smtpd-receive";
 	if (span_eq(word, SPAN("queue")) || span_eq(word, SPAN("trace")) ||
-	    span_eq(word, SPAN("traffic")))
+	    span_eq(word, SPAN("traffic")) || span_eq(word, SPAN("route")))
 		return "smtpd-local";
 	return "imapd-worker";
 }

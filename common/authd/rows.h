@@ -26,7 +26,8 @@ enum row_kind {
 	ROW_GRANTS = 14,       /* account -> alias_row: what else it may send as */
 	ROW_SENT = 15,         /* account -> what it has sent, sending.c */
 	ROW_DOMAIN_ALIAS = 16, /* domain -> the domain whose addresses it has too, as text */
-	ROW_LAST = ROW_DOMAIN_ALIAS,
+	ROW_ROUTE = 17,        /* "all", "to:domain", "from:domain" -> relays, routes.h */
+	ROW_LAST = ROW_ROUTE,
 };
 
 enum user_flag {

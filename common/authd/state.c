@@ -72,6 +72,8 @@ int state_apply(struct authd *a, struct span key, struct span row, struct err *e
 		return sendings_apply(a->sendings, dec_u64(&d), row, err);
 	case ROW_SETUP:
 		return setup_apply(a, row, err);
+	case ROW_ROUTE:
+		return routes_apply(&a->routes, d.in, row, err);
 	case ROW_LOGIN:
 	case ROW_AUDIT:
 		return 0; /* for people and tools; nothing is looked up in them */
@@ -153,6 +155,7 @@ int state_open(struct authd *a, struct err *err)
 
 	a->next_account = a->next_app = a->next_audit = 1;
 	index_init(&a->index);
+	routes_init(&a->routes);
 	a->sessions = sessions_new();
 	/* Nobody serves without authd: what was not restored to its end must not be gone on with.
 	 */
@@ -181,4 +184,5 @@ void state_close(struct authd *a)
 		db_env_close(a->env);
 	sessions_free(a->sessions);
 	index_clear(&a->index);
+	routes_clear(&a->routes);
 }

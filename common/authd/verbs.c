@@ -81,6 +81,13 @@ static const struct verb table[] = {
     {"trace", 1, 2, VERB_ADMIN, 0, verb_forward, "FROM|TO|ID|CLIENT|last [COUNT]"},
     {"traffic", 0, 1, VERB_ADMIN, 0, verb_forward, "[HOURS]"},
     {"record", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_forward, "CLIENT-ADDRESS"},
+    {"route add", 2, 4, VERB_ADMIN, VERB_CHANGES, verb_route_add,
+	"all|to:DOMAIN|from:DOMAIN HOST[:PORT]|direct [tls=verified|required|opportunistic|none] "
+	"[user=NAME --password-stdin]"},
+    {"route remove", 1, 2, VERB_ADMIN, VERB_CHANGES, verb_route_remove,
+	"all|to:DOMAIN|from:DOMAIN [HOST[:PORT]]"},
+    {"route list", 0, 0, VERB_ADMIN, 0, verb_route_list, ""},
+    {"route suggest", 0, 0, VERB_ADMIN, 0, verb_forward, ""},
     {"queue list", 0, IPC_ADMIN_WORDS - 2, VERB_ADMIN, 0, verb_forward, ""},
     {"queue paused list", 0, 0, VERB_ADMIN, 0, verb_forward, ""},
     {"queue show", 0, IPC_ADMIN_WORDS - 2, VERB_ADMIN, 0, verb_forward, "ID"},

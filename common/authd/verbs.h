@@ -81,6 +81,9 @@ void verb_domain_list(struct call *call);
 void verb_domain_alias_add(struct call *call);
 void verb_domain_alias_remove(struct call *call);
 void verb_domain_alias_list(struct call *call);
+void verb_route_add(struct call *call);
+void verb_route_remove(struct call *call);
+void verb_route_list(struct call *call);
 /* verbs_domain.c */
 void verb_alias_add(struct call *call);
 void verb_alias_remove(struct call *call);

@@ -49,6 +49,8 @@ static const char usage_text[] =
     "  cert import|answer ID [--file FILE]... [--password-stdin] [--install]\n"
     "  cert install ID                    cert export-chain|staple ID\n"
     "  cert acme list                     cert acme issue ID [NAME...] [--agree], stop ID\n"
+    "  route add all|to:DOMAIN|from:DOMAIN HOST[:PORT] [tls=...] [user=NAME --password-stdin]\n"
+    "  route list, route suggest          route remove all|to:DOMAIN|from:DOMAIN [HOST]\n"
     "  queue list                         queue show ID\n"
     "  queue retry|hold|release|return|delete ID|domain NAME|all\n"
     "  queue pause|resume [DOMAIN]        queue paused list\n"

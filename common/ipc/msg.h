@@ -19,6 +19,8 @@ enum ipc_type {
 	IPC_AUTH_SENDER_RESULT = 15, /* u8: 1 the account may use this address, 0 it may not */
 	IPC_AUTH_SUBMIT = 16,        /* ipc_submit -> IPC_AUTH_SUBMIT_RESULT */
 	IPC_AUTH_SUBMIT_RESULT = 17, /* ipc_submit_result */
+	IPC_AUTH_ROUTE = 18,         /* ipc_route_ask -> IPC_AUTH_ROUTE_IS; of who sends only */
+	IPC_AUTH_ROUTE_IS = 19,      /* ipc_route */
 	/* administration: $RUN/authd/admin.sock and web.sock, $RUN/<process>/ctl */
 	IPC_ADMIN = 20,        /* ipc_admin -> any number of IPC_ADMIN_RECORD, then IPC_ADMIN_END */
 	IPC_ADMIN_RECORD = 21, /* ipc_record */
@@ -116,6 +118,43 @@ struct ipc_sender {
 	uint64_t account;
 	struct span address;
 };
+
+/* --- routes: "which servers take mail from there to there, if not the domain's own?" -----------
+ */
+#define IPC_RELAYS_MAX 8
+#define IPC_RELAY_TEXT_MAX 255 /* bytes of each text */
+
+enum relay_tls {
+	RELAY_TLS_VERIFIED,      /* with a certificate that names the host */
+	RELAY_TLS_REQUIRED,      /* with any */
+	RELAY_TLS_OPPORTUNISTIC, /* if it is offered, and works */
+	RELAY_TLS_NONE,
+	RELAY_TLS_COUNT,
+};
+
+struct ipc_route_ask {
+	struct span to, from; /* domains */
+};
+
+struct ipc_relay {
+	struct span host;           /* empty: the domain's own servers after all */
+	uint16_t port;              /* 465: TLS from the first byte */
+	uint8_t tls;                /* enum relay_tls */
+	struct span user, password; /* empty: no login */
+};
+
+struct ipc_route {
+	bool has_from;     /* it may be another one for another sender */
+	uint32_t count;    /* 0: no route, the domain's own servers */
+	struct dec relays; /* in the order in which they are tried; read with ipc_relay_next */
+};
+
+void ipc_enc_route_ask(struct strbuf *b, const struct ipc_route_ask *m);
+bool ipc_dec_route_ask(struct span body, struct ipc_route_ask *m);
+/* A route is u8 has_from, u32 count, and its relays. */
+void ipc_enc_relay(struct strbuf *b, const struct ipc_relay *r);
+bool ipc_relay_next(struct dec *d, struct ipc_relay *r);
+bool ipc_dec_route(struct span body, struct ipc_route *m);
 
 /*
  * A command of the admin plane, already split into words: "account" "add" "bob@example.test".

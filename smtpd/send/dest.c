@@ -5,6 +5,7 @@
 #include "common/event/clock.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define CONCURRENCY_FIRST 2
 
@@ -128,6 +129,22 @@ struct mail *dest_take(struct dest *d)
 		return NULL;
 	d->mail_count--;
 	return container_of(it, struct mail, link);
+}
+
+struct mail *dest_take_from(struct dest *d, const char *sender_domain)
+{
+	LIST_EACH (it, &d->mails) {
+		struct mail *m = container_of(it, struct mail, link);
+		char domain[QUEUE_DEST_MAX + 1];
+
+		mail_sender_domain(m, domain);
+		if (strcmp(domain, sender_domain) != 0)
+			continue;
+		list_remove(&m->link);
+		d->mail_count--;
+		return m;
+	}
+	return NULL;
 }
 
 void dest_session_ended(struct dest *d)

@@ -35,14 +35,24 @@ static bool is_ascii_address(struct span address)
 	       mail_domain_ascii(span_from(address, (size_t)at + 1), domain, &n);
 }
 
-static struct span sender_of(const struct mail *m)
+struct span mail_sender(const struct mail *m)
 {
 	return m->sender.n > 0 ? m->sender : m->entry.sender;
 }
 
+void mail_sender_domain(const struct mail *m, char out[QUEUE_DEST_MAX + 1])
+{
+	struct span sender = mail_sender(m);
+	ssize_t at = span_rchr(sender, '@');
+	size_t n;
+
+	if (at < 0 || !mail_domain_ascii(span_from(sender, (size_t)at + 1), out, &n))
+		out[0] = '\0';
+}
+
 static bool has_ascii_addresses(const struct mail *m)
 {
-	if (!is_ascii_address(sender_of(m)))
+	if (!is_ascii_address(mail_sender(m)))
 		return false;
 	for (size_t i = 0; i < m->count; i++)
 		if (!is_ascii_address(m->targets[i].row.address))
@@ -57,7 +67,7 @@ bool envelope_needs_plan(const struct session *c)
 
 bool envelope_is_possible(struct session *c, struct reply *why)
 {
-	bool needs_utf8 = c->mail->entry.is_utf8 || !utf8_is_ascii(sender_of(c->mail));
+	bool needs_utf8 = c->mail->entry.is_utf8 || !utf8_is_ascii(mail_sender(c->mail));
 
 	c->says_utf8 = needs_utf8 && (c->caps & CAP_SMTPUTF8);
 	if (needs_utf8 && !c->says_utf8 && (c->has_utf8_header || !has_ascii_addresses(c->mail)))
@@ -94,7 +104,7 @@ void envelope_add_mail(struct session *c, struct strbuf *b)
 	const struct queue_entry *e = &c->mail->entry;
 
 	strbuf_add_str(b, "MAIL FROM:<");
-	add_address(c, sender_of(c->mail), b);
+	add_address(c, mail_sender(c->mail), b);
 	strbuf_add_str(b, ">");
 	if (c->caps & CAP_SIZE)
 		strbuf_addf(b, " SIZE=%llu", (unsigned long long)e->blob.size);

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SYSTEM_AUTHORITIES "/etc/ssl/certs/ca-certificates.crt"
+
 static void on_failure(void *arg, const struct err *err)
 {
 	struct send *s = arg;
@@ -44,6 +46,17 @@ int send_open_dns(const struct send *s, struct dns **out, struct err *err)
 	return dns_new(s->role->loop, &opt, out, err);
 }
 
+/* Without them, verified TLS is just not to be had. */
+static void open_authorities(struct send *s)
+{
+	const char *file = config_str(s->role->cfg, SET_TLS_CA_FILE);
+	struct err err = ERR_INIT;
+
+	s->verified = tls_client_context_new(file[0] ? file : SYSTEM_AUTHORITIES, &err);
+	if (!s->verified)
+		log_warning("tls-authorities", LOG_ERR(&err));
+}
+
 static int start(struct role *r, struct err *err)
 {
 	struct send *s = mem_zalloc(sizeof(*s));
@@ -64,6 +77,7 @@ static int start(struct role *r, struct err *err)
 	s->hint_fd = hint_socket();
 	schedule_of(r->cfg, &s->schedule);
 	s->tls = tls_client_context_new(NULL, err);
+	open_authorities(s);
 	if (!s->tls || config_run_path(r->cfg, RUN_QUEUE_HINT, s->local_hint, err) < 0 ||
 	    config_run_path(r->cfg, RUN_SEND_HINT, path, err) < 0 ||
 	    queue_open(&opt, &s->queue, err) < 0 || send_open_dns(s, &s->dns, err) < 0)
@@ -161,6 +175,7 @@ static void stop(struct role *r)
 	tls_context_unref(s->tls);
 	dkim_keys_unref(s->keys);
 	dkim_keys_unref(s->new_keys);
+	tls_context_unref(s->verified);
 	if (s->hint_fd >= 0)
 		close(s->hint_fd);
 	mem_free(s);

@@ -1,4 +1,4 @@
-/* Which hosts take the mail of a domain. */
+/* Which hosts take the mail of a domain: those of a route (authd), else its own (DNS). */
 #include "smtpd/send/send.h"
 
 #include "common/base/mem.h"
@@ -7,21 +7,31 @@
 
 #include <stdio.h>
 
+#define ROUTE_MS 20000
+
 struct route_query {
 	struct send *send;
+	struct ipc_call *call;
 	struct dns_query *dns;
 	struct deferred told;
 	char domain[DNS_NAME_MAX + 1];
 	struct route route;
-	void (*on_route)(void *arg, const struct route *r);
+	void (*on_route)(void *arg, struct route *r);
 	void *arg;
 };
+
+void route_clear(struct route *r)
+{
+	mem_free_secret(r->relays, IPC_RELAYS_MAX * sizeof(*r->relays));
+	r->relays = NULL;
+}
 
 static void tell(void *arg)
 {
 	struct route_query *q = arg;
 
 	q->on_route(q->arg, &q->route);
+	route_clear(&q->route); /* unless it was taken over */
 	mem_free(q);
 }
 
@@ -87,10 +97,70 @@ static void on_mx(void *arg, const struct dns_answer *a)
 	}
 }
 
-struct route_query *route_ask(struct send *s, const char *domain,
-    void (*on_route)(void *arg, const struct route *r), void *arg)
+static void ask_dns(struct route_query *q)
+{
+	/* An address literal names its host itself. */
+	if (q->domain[0] == '[')
+		one_host(q, q->domain);
+	else
+		q->dns = dns_ask(q->send->dns, q->domain, DNS_MX, on_mx, q);
+}
+
+static void copy_text(char out[IPC_RELAY_TEXT_MAX + 1], struct span text)
+{
+	snprintf(out, IPC_RELAY_TEXT_MAX + 1, "%.*s", SPAN_FMT(text));
+}
+
+static void take_relays(struct route_query *q, struct ipc_route *m)
+{
+	struct route *r = &q->route;
+	struct ipc_relay relay;
+
+	r->relays = mem_array(IPC_RELAYS_MAX, sizeof(*r->relays));
+	for (uint32_t i = 0; i < m->count && ipc_relay_next(&m->relays, &relay); i++) {
+		struct relay *to = &r->relays[r->count];
+
+		if (relay.host.n == 0)
+			break;
+		to->port = relay.port;
+		to->tls = (enum relay_tls)relay.tls;
+		copy_text(to->user, relay.user);
+		copy_text(to->password, relay.password);
+		snprintf(r->hosts[r->count++].name, sizeof(r->hosts[0].name), "%.*s",
+		    SPAN_FMT(relay.host));
+	}
+	if (r->count > 0) {
+		end(q, ROUTE_FOUND);
+		return;
+	}
+	route_clear(r); /* "direct" */
+	ask_dns(q);
+}
+
+static void on_relays(void *arg, const struct ipc_msg *msg, const struct err *err)
+{
+	struct route_query *q = arg;
+	struct ipc_route m;
+
+	q->call = NULL;
+	if (!msg || msg->type != IPC_AUTH_ROUTE_IS || !ipc_dec_route(msg->body, &m)) {
+		reply_make(&q->route.reply, 451, "4.3.0 routes cannot be asked for now");
+		end(q, ROUTE_LATER);
+		return;
+	}
+	q->route.is_by_sender = m.has_from;
+	if (m.count > 0)
+		take_relays(q, &m);
+	else
+		ask_dns(q);
+}
+
+struct route_query *route_ask(struct send *s, const char *domain, const char *sender_domain,
+    void (*on_route)(void *arg, struct route *r), void *arg)
 {
 	struct route_query *q = mem_zalloc(sizeof(*q));
+	struct ipc_route_ask ask;
+	struct strbuf body;
 	size_t n;
 
 	q->send = s;
@@ -100,18 +170,22 @@ struct route_query *route_ask(struct send *s, const char *domain,
 	/* What has no A-labels has no name in DNS: it will be said not to exist. */
 	if (domain[0] == '[' || !mail_domain_ascii(span_of(domain), q->domain, &n))
 		snprintf(q->domain, sizeof(q->domain), "%s", domain);
-	/* An address literal names its host itself. */
-	if (domain[0] == '[')
-		one_host(q, domain);
-	else
-		q->dns = dns_ask(s->dns, q->domain, DNS_MX, on_mx, q);
+	ask = (struct ipc_route_ask){span_of(q->domain), span_of(sender_domain)};
+	strbuf_init(&body, 2048);
+	ipc_enc_route_ask(&body, &ask);
+	q->call =
+	    ipc_call(s->role->authd, IPC_AUTH_ROUTE, strbuf_span(&body), ROUTE_MS, on_relays, q);
+	strbuf_clear(&body);
 	return q;
 }
 
 void route_cancel(struct route_query *q)
 {
+	if (q->call)
+		ipc_call_cancel(q->call);
 	if (q->dns)
 		dns_cancel(q->dns);
 	deferred_cancel(&q->told);
+	route_clear(&q->route);
 	mem_free(q);
 }

@@ -17,6 +17,7 @@
 #include "common/base/hash.h"
 #include "common/daemon/role.h"
 #include "common/dns/dns.h"
+#include "common/ipc/msg.h"
 #include "smtpd/queue/queue.h"
 #include "smtpd/queue/schedule.h"
 #include "smtpd/send/dkim.h"
@@ -59,13 +60,24 @@ struct mail {
 
 enum route_status { ROUTE_FOUND, ROUTE_LATER, ROUTE_NEVER };
 
+/* How to speak to a server that the administrator has named. */
+struct relay {
+	uint16_t port;
+	enum relay_tls tls;
+	char user[IPC_RELAY_TEXT_MAX + 1], password[IPC_RELAY_TEXT_MAX + 1];
+};
+
 struct route {
 	enum route_status status;
 	struct reply reply; /* not FOUND: why */
 	struct mx_host hosts[MX_HOSTS_MAX];
 	size_t count;
-	bool is_secure; /* DNSSEC has proven it */
+	bool is_secure;       /* DNSSEC has proven it */
+	bool is_by_sender;    /* of other senders it may be another */
+	struct relay *relays; /* of each host; NULL: the domain's own servers */
 };
+
+void route_clear(struct route *r); /* wipes passwords */
 
 struct dest {
 	struct list ready; /* in send.ready: has mail and no connection for it */
@@ -90,7 +102,8 @@ struct send {
 	struct role *role;
 	struct queue *queue;
 	struct dns *dns;
-	struct tls_context *tls; /* opportunistic: certificates are not looked at */
+	struct tls_context *tls;      /* opportunistic: certificates are not looked at */
+	struct tls_context *verified; /* tls.ca_file decides; NULL: there is no such file */
 	struct hint_receiver *hints;
 	struct schedule schedule;
 	char local_hint[CONFIG_PATH_MAX];
@@ -132,6 +145,8 @@ void dest_look(struct dest *d);
 /* Mail or a place for a connection has come: begins what can begin. */
 void dest_run(struct dest *d);
 struct mail *dest_take(struct dest *d); /* the next mail; NULL */
+/* The next of a sender's domain. */
+struct mail *dest_take_from(struct dest *d, const char *sender_domain);
 void dest_session_ended(struct dest *d);
 /* A connection worked, or nothing could be reached. */
 void dest_is_alive(struct dest *d);
@@ -144,9 +159,9 @@ void claim_start(struct dest *d);
 
 /* route.c */
 struct route_query;
-/* on_route comes once, never from inside; the route is the callee's to copy. */
-struct route_query *route_ask(struct send *s, const char *domain,
-    void (*on_route)(void *arg, const struct route *r), void *arg);
+/* on_route comes once, never from inside; the route is the callee's to take over. */
+struct route_query *route_ask(struct send *s, const char *domain, const char *sender_domain,
+    void (*on_route)(void *arg, struct route *r), void *arg);
 void route_cancel(struct route_query *q);
 
 /* session.c */
@@ -171,6 +186,10 @@ struct bouncer *bouncer_new(struct send *s);
 void bouncer_look(struct bouncer *b); /* somebody is to be told something */
 void bouncer_free(struct bouncer *b);
 bool bouncer_is_idle(const struct bouncer *b);
+
+/* envelope.c: what stands in MAIL FROM, and its domain in A-labels ("" for none). */
+struct span mail_sender(const struct mail *m);
+void mail_sender_domain(const struct mail *m, char out[QUEUE_DEST_MAX + 1]);
 
 /* main.c */
 void send_check_drained(struct send *s);

@@ -13,6 +13,7 @@
 #define GREETING_MS 120000
 #define COMMAND_MS 300000
 #define INPUT_MAX (64 * 1024)
+#define SMTPS_PORT 465 /* RFC 8314: TLS from the first byte */
 
 static void next_address(struct session *c);
 static void next_host(struct session *c);
@@ -20,6 +21,11 @@ static void next_host(struct session *c);
 const char *session_host(const struct session *c)
 {
 	return c->host < c->route.count ? c->route.hosts[c->host].name : "";
+}
+
+const struct relay *session_relay(const struct session *c)
+{
+	return c->route.relays && c->host < c->route.count ? &c->route.relays[c->host] : NULL;
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
@@ -41,6 +47,7 @@ static void session_free(struct session *c)
 	connector_free(c->connector);
 	conn_free(c->conn);
 	list_remove(&c->link);
+	route_clear(&c->route);
 	transfer_clear(c);
 	c->is_ended = true;
 	c->bury = (struct deferred){.fn = bury, .arg = c};
@@ -63,7 +70,8 @@ static void exhausted(struct session *c)
 {
 	if (c->last.code == 0)
 		reply_make(&c->last, 451, "4.4.1 no host to try");
-	dest_is_dead(c->dest, &c->last, c->last_host);
+	if (!c->route.is_by_sender)
+		dest_is_dead(c->dest, &c->last, c->last_host);
 	transfer_abort(c, RESULT_LATER, &c->last);
 	session_free(c);
 }
@@ -130,6 +138,11 @@ static void take_reply(struct session *c, const struct reply *r)
 	case STEP_STARTTLS:
 		on_starttls(c, r);
 		break;
+	case STEP_AUTH:
+	case STEP_LOGIN_USER:
+	case STEP_LOGIN_PASSWORD:
+		auth_reply(c, r);
+		break;
 	case STEP_IDLE:
 		session_quit(c); /* 421, most likely */
 		break;
@@ -178,9 +191,52 @@ static void say_ehlo(struct session *c)
 	conn_writef(c->conn, "EHLO %s\r\n", send_helo(c->send));
 }
 
+static bool is_tls_must(const struct session *c)
+{
+	const struct relay *relay = session_relay(c);
+
+	return relay && (relay->tls == RELAY_TLS_VERIFIED || relay->tls == RELAY_TLS_REQUIRED);
+}
+
+static bool is_tls_first(const struct session *c)
+{
+	const struct relay *relay = session_relay(c);
+
+	return relay && relay->port == SMTPS_PORT && relay->tls != RELAY_TLS_NONE;
+}
+
+static void await_greeting(struct session *c)
+{
+	c->step = STEP_GREETING;
+	conn_set_deadline(c->conn, GREETING_MS);
+}
+
+static void start_handshake(struct session *c)
+{
+	const struct relay *relay = session_relay(c);
+	bool must_verify = relay && relay->tls == RELAY_TLS_VERIFIED;
+	struct err err = ERR_INIT;
+
+	if (must_verify && !c->send->verified) {
+		session_broken(c, 451, "4.7.5 there are no certificate authorities: tls.ca_file");
+		return;
+	}
+	c->step = STEP_HANDSHAKE;
+	c->is_verified = must_verify; /* it will be, or fail */
+	/* Bytes behind the reply would be taken for the server's words under TLS. */
+	if (conn_start_tls_client(
+		c->conn, must_verify ? c->send->verified : c->send->tls, session_host(c), &err) < 0)
+		session_broken(c, 451, "4.7.0 STARTTLS: %s", err.text);
+}
+
 static void on_secure(void *arg)
 {
-	say_ehlo(arg);
+	struct session *c = arg;
+
+	if (is_tls_first(c))
+		await_greeting(c);
+	else
+		say_ehlo(c);
 }
 
 static void on_close(void *arg, const struct err *why)
@@ -191,7 +247,7 @@ static void on_close(void *arg, const struct err *why)
 		session_free(c);
 		return;
 	}
-	if (c->step == STEP_HANDSHAKE) {
+	if (c->step == STEP_HANDSHAKE && !is_tls_must(c) && !is_tls_first(c)) {
 		/* Opportunistic means: rather in the clear than not at all. */
 		log_warning("smtp-out-no-tls", LOG_STR("session", c->id),
 		    LOG_STR("host", session_host(c)), LOG_ERR(why));
@@ -218,6 +274,18 @@ static void on_greeting(struct session *c, const struct reply *r)
 	say_ehlo(c);
 }
 
+static void take_mechanisms(struct session *c, struct span text)
+{
+	struct span word;
+
+	while (span_split(&text, ' ', &word)) {
+		if (span_ieq(word, SPAN("PLAIN")))
+			c->caps |= CAP_AUTH_PLAIN;
+		if (span_ieq(word, SPAN("LOGIN")))
+			c->caps |= CAP_AUTH_LOGIN;
+	}
+}
+
 static void on_ehlo_line(void *arg, unsigned number, struct span text)
 {
 	static const struct {
@@ -236,10 +304,14 @@ static void on_ehlo_line(void *arg, unsigned number, struct span text)
 			c->caps |= known[i].cap;
 	if (span_ieq(word, SPAN("SIZE")) && text.p)
 		(void)span_u64(span_trim(text), UINT64_MAX, &c->size_max);
+	if (span_ieq(word, SPAN("AUTH")))
+		take_mechanisms(c, text);
 }
 
 static void on_ehlo(struct session *c, const struct reply *r)
 {
+	const struct relay *relay = session_relay(c);
+
 	if (reply_is_permanent(r) && c->step == STEP_EHLO && !conn_is_tls(c->conn)) {
 		c->step = STEP_HELO;
 		conn_writef(c->conn, "HELO %s\r\n", send_helo(c->send));
@@ -250,28 +322,29 @@ static void on_ehlo(struct session *c, const struct reply *r)
 		return;
 	}
 	if (c->step == STEP_EHLO && (c->caps & CAP_STARTTLS) && !conn_is_tls(c->conn) &&
-	    !c->is_without_tls) {
+	    !c->is_without_tls && !(relay && relay->tls == RELAY_TLS_NONE)) {
 		c->step = STEP_STARTTLS;
 		conn_write(c->conn, SPAN("STARTTLS\r\n"));
-		return;
+	} else if (is_tls_must(c) && !conn_is_tls(c->conn)) {
+		session_broken(c, 451, "4.7.0 it offers no TLS, and the route wants it");
+	} else if (relay && relay->user[0]) {
+		auth_start(c, relay);
+	} else {
+		transfer_start(c);
 	}
-	transfer_start(c);
 }
 
 static void on_starttls(struct session *c, const struct reply *r)
 {
-	struct err err = ERR_INIT;
-
-	if (!reply_is_good(r)) {
+	if (reply_is_good(r)) {
+		start_handshake(c);
+	} else if (is_tls_must(c)) {
+		session_broken(c, 451, "4.7.0 STARTTLS was refused: %s", r->text);
+	} else {
 		log_warning("smtp-out-no-tls", LOG_STR("session", c->id),
 		    LOG_STR("host", session_host(c)), LOG_STR("reason", r->text));
 		transfer_start(c);
-		return;
 	}
-	c->step = STEP_HANDSHAKE;
-	/* Bytes behind the reply would be taken for the server's words under TLS. */
-	if (conn_start_tls_client(c->conn, c->send->tls, session_host(c), &err) < 0)
-		session_broken(c, 451, "4.7.0 STARTTLS: %s", err.text);
 }
 
 /* --- addresses -------------------------------------------------------------------------------- */
@@ -291,8 +364,10 @@ static void on_connected(void *arg, int fd, const struct err *why)
 	c->conn = conn_new(c->send->role->loop, fd, &c->addrs[c->addr - 1], &limits, &ops, c);
 	reply_init(&c->reader);
 	c->is_verified = false;
-	c->step = STEP_GREETING;
-	conn_set_deadline(c->conn, GREETING_MS);
+	if (is_tls_first(c))
+		start_handshake(c);
+	else
+		await_greeting(c);
 }
 
 /* The setting's address of that family; false if it names none. */
@@ -351,7 +426,9 @@ static bool is_ourselves(const struct session *c, const struct net_addr *a)
 
 static void add_address(struct session *c, struct net_addr *a)
 {
-	a->port = (uint16_t)config_u64(c->send->role->cfg, SET_OUTBOUND_PORT);
+	const struct relay *relay = session_relay(c);
+
+	a->port = relay ? relay->port : (uint16_t)config_u64(c->send->role->cfg, SET_OUTBOUND_PORT);
 	if (c->addr_count == ADDRS_MAX)
 		return;
 	if (is_ourselves(c, a)) {
@@ -436,21 +513,22 @@ static void next_host(struct session *c)
 }
 
 /* --- the beginning ---------------------------------------------------------------------------- */
-static void on_route(void *arg, const struct route *r)
+static void on_route(void *arg, struct route *r)
 {
 	struct session *c = arg;
 
 	c->route_query = NULL;
 	c->route = *r;
+	r->relays = NULL;
 	if (r->status == ROUTE_FOUND) {
 		next_host(c);
 		return;
 	}
-	if (r->status == ROUTE_LATER)
+	if (r->status == ROUTE_LATER && !r->is_by_sender)
 		dest_is_dead(c->dest, &r->reply, "");
 	transfer_abort(c, r->status == ROUTE_NEVER ? RESULT_NEVER : RESULT_LATER, &r->reply);
 	/* What holds for this mail holds for all of the domain. */
-	while (r->status == ROUTE_NEVER && (c->mail = dest_take(c->dest)))
+	while (r->status == ROUTE_NEVER && !r->is_by_sender && (c->mail = dest_take(c->dest)))
 		transfer_abort(c, RESULT_NEVER, &r->reply);
 	session_free(c);
 }
@@ -470,7 +548,8 @@ void session_start(struct dest *d)
 	d->send->sessions++;
 	c->mail = dest_take(d);
 	c->step = STEP_ROUTE;
-	c->route_query = route_ask(d->send, d->name, on_route, c);
+	mail_sender_domain(c->mail, c->sender_domain);
+	c->route_query = route_ask(d->send, d->name, c->sender_domain, on_route, c);
 }
 
 void session_idle(struct session *c)
@@ -487,7 +566,8 @@ bool session_take_more(struct dest *d)
 		if (c->step != STEP_IDLE)
 			continue;
 		transfer_start(c);
-		return true;
+		if (c->is_ended || c->step != STEP_IDLE)
+			return true;
 	}
 	return false;
 }

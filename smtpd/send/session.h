@@ -21,6 +21,9 @@ enum step {
 	STEP_HELO,
 	STEP_STARTTLS,
 	STEP_HANDSHAKE,
+	STEP_AUTH, /* PLAIN, or the end of LOGIN */
+	STEP_LOGIN_USER,
+	STEP_LOGIN_PASSWORD,
 	STEP_PREPARE, /* the content is looked at */
 	STEP_MAIL,    /* replies to MAIL and the RCPTs behind it */
 	STEP_DATA,    /* 354 */
@@ -39,6 +42,8 @@ enum capability {
 	CAP_DSN = 1 << 5,
 	CAP_REQUIRETLS = 1 << 6,
 	CAP_CHUNKING = 1 << 7,
+	CAP_AUTH_PLAIN = 1 << 8,
+	CAP_AUTH_LOGIN = 1 << 9,
 };
 
 struct session {
@@ -50,7 +55,8 @@ struct session {
 
 	struct route_query *route_query;
 	struct route route;
-	size_t host; /* index in route */
+	char sender_domain[QUEUE_DEST_MAX + 1]; /* of the first mail */
+	size_t host;                            /* index in route */
 	struct dns_query *queries[2];
 	struct net_addr addrs[ADDRS_MAX];
 	size_t addr_count, addr;
@@ -96,6 +102,13 @@ void session_go_on(struct session *c);
 void session_quit(struct session *c); /* politely */
 void session_idle(struct session *c);
 const char *session_host(const struct session *c);
+
+/* The server that the route names for this host; NULL: the domain's own. */
+const struct relay *session_relay(const struct session *c);
+
+/* auth.c: logs in; then transfer_start. */
+void auth_start(struct session *c, const struct relay *relay);
+void auth_reply(struct session *c, const struct reply *r);
 
 /* envelope.c: before the content was looked at, and behind that; false: why not, for good. */
 bool envelope_is_acceptable(struct session *c, struct reply *why);

@@ -125,15 +125,21 @@ static void prepare_done(struct db_job *job)
 		transfer_start(c);
 }
 
+static struct mail *take_next(struct session *c)
+{
+	return c->route.is_by_sender ? dest_take_from(c->dest, c->sender_domain)
+				     : dest_take(c->dest);
+}
+
 void transfer_start(struct session *c)
 {
 	struct reply why;
 
 	if (!c->mail)
-		c->mail = dest_take(c->dest);
+		c->mail = take_next(c);
 	while (c->mail && !envelope_is_acceptable(c, &why)) {
 		transfer_abort(c, RESULT_NEVER, &why);
-		c->mail = dest_take(c->dest);
+		c->mail = take_next(c);
 	}
 	if (!c->mail) {
 		session_idle(c);

@@ -1,5 +1,6 @@
 """A test internet on loopback: a name server that says what it is told to, and mail servers that
 take, refuse, break off and lie as scripted."""
+import base64
 import socket
 import socketserver
 import ssl
@@ -99,6 +100,7 @@ class Sink:
         self.replies = dict(replies or {})
         self.extensions = list(extensions)
         self.messages, self.commands, self.sessions = [], [], 0
+        self.users, self.is_tls_first = {}, False
         self.is_late = False  # it says only behind the content that it has no recipients
         self.lock = threading.Lock()
         sink = self
@@ -136,7 +138,10 @@ class Session:
     def __init__(self, sink, sock):
         self.sink, self.sock, self.is_tls = sink, sock, False
         self.lines = sock.makefile("rb")
-        self.message, self.helo = Message(), ""
+        self.message, self.helo, self.user = Message(), "", ""
+        if sink.is_tls_first:
+            self.sock = sink.tls.wrap_socket(sock, server_side=True)
+            self.is_tls, self.lines = True, self.sock.makefile("rb")
         self.taken = 0  # bytes that were read
         self.sock.settimeout(60)
 
@@ -199,7 +204,26 @@ class Session:
             self.lines = self.sock.makefile("rb")
             self.is_tls = True
 
+    def on_auth(self, text):
+        """AUTH PLAIN with its response, or LOGIN: what sink.users has."""
+        words = text.split()
+        if words[1] == "PLAIN":
+            user, password = base64.b64decode(words[2]).decode().split("\0")[1:]
+        else:
+            self.send("334 VXNlcm5hbWU6\r\n")
+            user = base64.b64decode(self.lines.readline()).decode()
+            self.send("334 UGFzc3dvcmQ6\r\n")
+            password = base64.b64decode(self.lines.readline()).decode()
+        if self.sink.users.get(user) == password:
+            self.user = user
+            self.say("235 2.7.0 welcome", "AUTH")
+        else:
+            self.send("535 5.7.8 no\r\n")
+
     def on_mail(self, text):
+        if self.sink.users and not self.user:
+            self.send("530 5.7.0 log in first\r\n")
+            return
         self.message = Message()
         path, _, self.message.mail_options = text[10:].partition(" ")
         sender = path.strip("<>")

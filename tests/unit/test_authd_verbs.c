@@ -90,7 +90,8 @@ START_TEST(what_changes)
 	    "audit list", "status", "queue list", "queue show", "setup status", "my account",
 	    "my app-password list", "undelete list", "cert list", "cert show", "cert check",
 	    "cert export-chain", "sender list", "trace", "confirm status", "domain alias list",
-	    "domain dns", "dkim list", "check-network", "queue paused list", "cert acme list"};
+	    "domain dns", "dkim list", "check-network", "queue paused list", "cert acme list",
+	    "route list", "route suggest"};
 	const struct verb *v;
 	size_t n = 0;
 	uint32_t words;
