@@ -82,6 +82,7 @@ service lmtp {{
   }}
 }}
 service auth {{
+  client_limit = 4096
   unix_listener {folder}/sasl {{
     mode = 0666
   }}
