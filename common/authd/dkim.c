@@ -217,13 +217,13 @@ static void on_hour(void *arg)
 	strbuf_clear(&names);
 }
 
-void dkim_open(struct authd *a)
+void dkim_watch_open(struct authd *a)
 {
 	timer_init(&a->dkim, a->loop, on_hour, a);
 	timer_set(&a->dkim, 0);
 }
 
-void dkim_close(struct authd *a)
+void dkim_watch_close(struct authd *a)
 {
 	if (a->dkim.loop)
 		timer_clear(&a->dkim);

@@ -6,8 +6,8 @@
 
 /* At the start: sees to it that every domain has keys, and each hour that new keys that are
  * published by now sign. */
-void dkim_open(struct authd *a);
-void dkim_close(struct authd *a);
+void dkim_watch_open(struct authd *a);
+void dkim_watch_close(struct authd *a);
 /* call->after of a command whose first argument is a domain that came or went: tells keyd. Whatever
  * comes of that, the hourly look is behind. */
 void dkim_after_add(struct call *call);

@@ -84,7 +84,7 @@ static int start(struct role *r, struct err *err)
 		return -1;
 	if (admin_server_open(a, err) < 0)
 		return -1;
-	dkim_open(a);
+	dkim_watch_open(a);
 	return 0;
 }
 
@@ -118,7 +118,7 @@ static void stop(struct role *r)
 	if (a->hangup.loop)
 		timer_clear(&a->hangup);
 	revert_close(a);
-	dkim_close(a);
+	dkim_watch_close(a);
 	hashq_free(a->hashq);
 	if (a->forwarders)
 		workers_free(a->forwarders);

@@ -81,7 +81,8 @@ void dkim_field(struct strbuf *out, struct span field)
 
 	name = span_trim(name);
 	for (size_t i = 0; i < name.n; i++)
-		strbuf_add_chr(out, ascii_lower(name.p[i]));
+		if (name.p[i] != '\r' && name.p[i] != '\n')
+			strbuf_add_chr(out, ascii_lower(name.p[i]));
 	strbuf_add_chr(out, ':');
 	for (size_t i = 0; i < value.n; i++) {
 		char c = value.p[i];

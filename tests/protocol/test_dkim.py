@@ -2,6 +2,7 @@
 the DNS records that a domain needs."""
 import email
 import json
+import os
 import re
 import smtplib
 import subprocess
@@ -243,6 +244,28 @@ def test_a_rotation_that_is_taken_back(world):
     assert world.keys("current") == before and not world.keys("next")
     assert world.box.run_ctl("dkim", "cancel", "example.test").returncode == 1
     assert world.box.run_ctl("dkim", "rotate", "far.test").returncode == 1
+
+
+def test_new_keys_are_found_without_anybody(world):
+    """authd looks each hour, and when it starts."""
+    world.box.ctl("dkim", "rotate", "example.test")
+    new = {k["selector"] for k in world.keys("next")}
+    world.publish("dkim-next")
+    world.box.kill("authd")
+    world.box.wait_for(lambda: {k["selector"] for k in world.keys("current")} == new)
+
+
+def test_a_domain_without_keys_gets_some(world):
+    """Of an older version; and the keys of a domain that goes go with it."""
+    folder = f"{world.box.state}/keys/_dkim"
+    world.box.ctl("domain", "add", "new.test")
+    world.box.wait_for(lambda: os.path.exists(f"{folder}/new.test.pem"))
+    assert os.stat(f"{folder}/new.test.pem").st_mode & 0o777 == 0o600
+    os.unlink(f"{folder}/new.test.pem")
+    world.box.kill("authd")
+    world.box.wait_for(lambda: os.path.exists(f"{folder}/new.test.pem"))
+    world.box.ctl("domain", "remove", "new.test")
+    world.box.wait_for(lambda: not os.path.exists(f"{folder}/new.test.pem"))
 
 
 @pytest.mark.parametrize("program", ["keyd", "smtpd-send", "smtpd"])
