@@ -40,6 +40,7 @@ struct receive {
 	int hint_fd;
 	struct deferred hint_step;
 	struct timer hint_timer;
+	uint64_t hint_wait; /* ms, behind a hint that was lost */
 	bool is_low_on_space;
 	struct timer space_timer;
 	struct work space_work;

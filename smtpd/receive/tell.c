@@ -11,11 +11,13 @@
 
 #include <unistd.h>
 
-#define AGAIN_MS 2
+#define AGAIN_MS 2 /* doubled each time, up to: */
+#define AGAIN_MAX_MS 500
 
 static void send_all(void *arg)
 {
 	struct receive *p = arg;
+	bool is_lost = false;
 
 	for (size_t i = 0; i < ARRAY_LEN(p->hints); i++) {
 		struct hints *h = &p->hints[i];
@@ -27,8 +29,16 @@ static void send_all(void *arg)
 		if (hint_send(p->hint_fd, h->path, span_make(hint, sizeof(hint))))
 			h->count = 0;
 		else
-			timer_set(&p->hint_timer, AGAIN_MS);
+			is_lost = true;
 	}
+	if (!is_lost) {
+		p->hint_wait = 0;
+		return;
+	}
+	p->hint_wait = p->hint_wait == 0 ? AGAIN_MS : 2 * p->hint_wait;
+	if (p->hint_wait > AGAIN_MAX_MS)
+		p->hint_wait = AGAIN_MAX_MS;
+	timer_set(&p->hint_timer, p->hint_wait);
 }
 
 void tell(struct receive *p, enum queue_class class, uint64_t qid)
@@ -38,7 +48,8 @@ void tell(struct receive *p, enum queue_class class, uint64_t qid)
 	if (h->count == 0 || h->qid != qid)
 		h->count++;
 	h->qid = qid;
-	loop_defer(p->role->loop, &p->hint_step);
+	if (!timer_is_set(&p->hint_timer))
+		loop_defer(p->role->loop, &p->hint_step);
 }
 
 int tell_start(struct receive *p, struct err *err)
