@@ -4,7 +4,7 @@
 
 #include <unistd.h>
 
-#define ANSWER_TIMEOUT_MS 45000
+#define ANSWER_TIMEOUT_MS 70000
 #define RECORDS_MAX 10000
 
 static int add_record(struct request *rq, struct answer *a, struct span body, struct err *err)

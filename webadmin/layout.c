@@ -15,6 +15,7 @@ static const struct menu_item menu[] = {
     {"/domains", TEXT_MENU_DOMAINS, true},
     {"/ports", TEXT_MENU_PORTS, true},
     {"/certificates", TEXT_MENU_CERTIFICATES, true},
+    {"/network", TEXT_NETWORK, true},
     {"/queue", TEXT_MENU_QUEUE, true},
     {"/trace", TEXT_MENU_TRACE, true},
     {"/logs", TEXT_MENU_LOGS, true},

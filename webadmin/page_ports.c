@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LISTENERS_MAX 64
 
@@ -137,16 +138,61 @@ static void port_fields(struct html *h, const struct port *p)
 	HTML(h, R("</div>\n"));
 }
 
+/* --- the firewall: which one is there, and its line
+ * ---------------------------------------------------------- */
+static const struct {
+	const char *name, *shows, *before, *behind;
+} firewalls[] = {
+    {"ufw", "/etc/ufw/ufw.conf", "ufw allow ", "/tcp"},
+    {"firewalld", "/run/firewalld",
+	"firewall-cmd --permanent --add-port=", "/tcp && firewall-cmd --reload"},
+    {"nftables", "/usr/sbin/nft", "nft add rule inet filter input tcp dport ", " accept"},
+    {"iptables", "/usr/sbin/iptables", "iptables -A INPUT -p tcp --dport ", " -j ACCEPT"},
+};
+
 static void firewall_lines(struct html *h, const struct port *p)
 {
-	HTML(h, R("<details><summary>"), L(FIREWALL), R("</summary><pre>ufw allow "), T(p->number),
-	    R("/tcp\nfirewall-cmd --permanent --add-port="), T(p->number),
-	    R("/tcp\niptables -A INPUT -p tcp --dport "), T(p->number),
-	    R(" -j ACCEPT\nnft add rule inet filter input tcp dport "), T(p->number),
-	    R(" accept</pre></details>\n"));
+	bool has_one = false;
+
+	HTML(h, R("<details><summary>"), L(FIREWALL), R("</summary><dl>\n"));
+	for (size_t i = 0; i < ARRAY_LEN(firewalls); i++) {
+		bool is_there = access(firewalls[i].shows, F_OK) == 0;
+
+		HTML(h, R("<dt>"), S(firewalls[i].name), R(" "));
+		dot(h, is_there && !has_one ? NOTICE_GOOD : NOTICE_INFO,
+		    is_there ? TEXT_FIREWALL_HERE : TEXT_FIREWALL_NOT);
+		has_one = has_one || is_there;
+		HTML(h, R("</dt><dd><span class=\"copy\"><code>sudo "), S(firewalls[i].before),
+		    T(p->number), S(firewalls[i].behind), R("</code></span></dd>\n"));
+	}
+	HTML(h, R("</dl></details>\n"));
 }
 
-static void port_section(struct html *h, const struct request *rq, const struct port *p)
+static void test_form(struct html *h, const struct request *rq, const struct port *p)
+{
+	if (!span_eq(p->enabled, SPAN("yes")) || span_starts(p->address, SPAN("/")) ||
+	    span_eq(p->role, SPAN("lmtp")))
+		return;
+	form_begin(h, rq, "/ports/test");
+	hidden(h, "name", p->name);
+	HTML(h, R("<button class=\"quiet\">"), L(TEST_NOW), R("</button></form>\n"));
+}
+
+/* What the page showed, so that an old one takes back nothing that somebody changed meanwhile. */
+static const char *const port_keys[] = {
+    "enabled", "port", "address", "tls", "auth", "login_without_tls", "certificate", "hostname"};
+
+static void remember(struct html *h, struct port *p)
+{
+	for (size_t i = 0; i < ARRAY_LEN(port_keys); i++) {
+		struct span *value = port_key(p, span_of(port_keys[i]));
+
+		HTML(h, R("<input type=\"hidden\" name=\"was."), S(port_keys[i]), R("\" value=\""),
+		    T(*value), R("\">\n"));
+	}
+}
+
+static void port_section(struct html *h, const struct request *rq, struct port *p)
 {
 	bool is_plain = span_eq(p->plain, SPAN("yes")) && span_eq(p->auth, SPAN("yes"));
 
@@ -164,10 +210,12 @@ static void port_section(struct html *h, const struct request *rq, const struct 
 	}
 	form_begin(h, rq, "/ports/set");
 	hidden(h, "name", p->name);
+	remember(h, p);
 	port_fields(h, p);
 	form_end(h, TEXT_CHANGE);
 	HTML(h, R("<p class=\"command\">"), L(SAME_COMMAND), R(" <code>mailsteadctl set listener."),
 	    T(p->name), R(".port "), T(p->number), R("</code></p>\n"));
+	test_form(h, rq, p);
 	firewall_lines(h, p);
 	HTML(h, R("</section>\n"));
 }
@@ -185,6 +233,41 @@ static void overview(struct html *h, const struct answer *status, const struct p
 		HTML(h, R("</tr>\n"));
 	}
 	HTML(h, R("</table></div>\n"));
+}
+
+/* --- presets: which of the built-in ports are open
+ * ---------------------------------------------------------- */
+struct preset {
+	const char *name;
+	enum text_id label, hint;
+	const char *const *open, *const *closed; /* up to NULL; others stay */
+};
+
+static const char *const modern[] = {"smtp", "submission", "submissions", "imaps", "pop3s", NULL};
+static const char *const not_modern[] = {"smtp-alt", "submission-alt", "imap", "pop3", NULL};
+static const char *const plain[] = {
+    "smtp", "submission", "submissions", "imaps", "pop3s", "imap", "pop3", NULL};
+static const char *const extra[] = {"smtp-alt", "submission-alt", NULL};
+static const char *const nothing[] = {NULL};
+
+static const struct preset presets[] = {
+    {"modern", TEXT_PRESET_MODERN, TEXT_PRESET_MODERN_HINT, modern, not_modern},
+    {"plain", TEXT_PRESET_PLAIN, TEXT_PRESET_PLAIN_HINT, plain, nothing},
+    {"extra", TEXT_PRESET_EXTRA, TEXT_PRESET_EXTRA_HINT, extra, nothing},
+};
+
+static void preset_section(struct html *h, const struct request *rq)
+{
+	HTML(h, R("<section><h2>"), L(PRESETS), R("</h2>\n"));
+	form_begin(h, rq, "/ports/preset");
+	HTML(h, R("<dl>"));
+	for (size_t i = 0; i < ARRAY_LEN(presets); i++)
+		HTML(h, R("<dt><button class=\"quiet\" name=\"preset\" value=\""),
+		    S(presets[i].name), R("\">"), LID(presets[i].label), R("</button></dt><dd>"),
+		    LID(presets[i].hint), R("</dd>\n"));
+	HTML(h, R("</dl></form>\n"));
+	same_command(h, "set listener.imap.enabled no listener.pop3.enabled no ...");
+	HTML(h, R("</section>\n"));
 }
 
 static void add_section(struct html *h, const struct request *rq)
@@ -218,6 +301,7 @@ void page_ports(struct request *rq)
 	overview(&h, &status, all, n);
 	for (size_t i = 0; i < n; i++)
 		port_section(&h, rq, &all[i]);
+	preset_section(&h, rq);
 	add_section(&h, rq);
 	page_end(&h);
 }
@@ -238,19 +322,17 @@ static const char *full_name(struct request *rq, struct span listener, const cha
 	return s ? s : "";
 }
 
-/* What the form says and the settings do not: all in one command, so that all or nothing of it
- * happens. */
-static void set_all(struct request *rq, struct span listener, const char *const *keys, size_t n,
-    const struct port *now)
+/* What the form changes: all in one command, so that all or nothing of it happens. */
+static void set_all(
+    struct request *rq, struct span listener, const char *const *keys, size_t n, bool is_new)
 {
 	struct command cmd = WORDS("set");
 
 	for (size_t i = 0; i < n; i++) {
-		struct port old = *now;
-		struct span *was = port_key(&old, span_of(keys[i]));
-		struct span value = request_form(rq, keys[i]);
+		char was[32];
 
-		if (was && was->p && span_eq(*was, value))
+		snprintf(was, sizeof(was), "was.%s", keys[i]);
+		if (!is_new && span_eq(request_form(rq, was), request_form(rq, keys[i])))
 			continue;
 		cmd.words[cmd.count++] = full_name(rq, listener, keys[i]);
 		cmd.words[cmd.count++] = form_cstr(rq, keys[i]);
@@ -263,8 +345,6 @@ static void set_all(struct request *rq, struct span listener, const char *const 
 
 void action_port_set(struct request *rq)
 {
-	static const char *const keys[] = {"enabled", "port", "address", "tls", "auth",
-	    "login_without_tls", "certificate", "hostname"};
 	static struct port all[LISTENERS_MAX];
 	struct answer settings;
 	struct port *now;
@@ -277,13 +357,51 @@ void action_port_set(struct request *rq)
 	if (!now || !now->number.p)
 		page_error(rq, 404, TEXT_NO_PAGE);
 	else
-		set_all(rq, now->name, keys, ARRAY_LEN(keys), now);
+		set_all(rq, now->name, port_keys, ARRAY_LEN(port_keys), false);
 }
 
 void action_port_add(struct request *rq)
 {
 	static const char *const keys[] = {"port", "role", "tls"};
-	static const struct port none;
 
-	set_all(rq, request_form(rq, "name"), keys, ARRAY_LEN(keys), &none);
+	set_all(rq, request_form(rq, "name"), keys, ARRAY_LEN(keys), true);
+}
+
+static void switch_all(struct request *rq, struct command *cmd, const struct port *all, size_t n,
+    const char *const *names, const char *value)
+{
+	for (; *names; names++)
+		for (size_t i = 0; i < n; i++)
+			if (span_eq(all[i].name, span_of(*names)) &&
+			    !span_eq(all[i].enabled, span_of(value)) &&
+			    cmd->count + 2 <= CALL_WORDS_MAX) {
+				cmd->words[cmd->count++] = full_name(rq, all[i].name, "enabled");
+				cmd->words[cmd->count++] = value;
+			}
+}
+
+void action_port_preset(struct request *rq)
+{
+	static struct port all[LISTENERS_MAX];
+	const struct preset *p = NULL;
+	struct command cmd = WORDS("set");
+	struct answer settings;
+	size_t n;
+
+	for (size_t i = 0; i < ARRAY_LEN(presets); i++)
+		if (span_eq(request_form(rq, "preset"), span_of(presets[i].name)))
+			p = &presets[i];
+	if (!p) {
+		page_error(rq, 404, TEXT_NO_PAGE);
+		return;
+	}
+	if (!ask(rq, &WORDS("get"), &settings))
+		return;
+	n = read_ports(&settings, all);
+	switch_all(rq, &cmd, all, n, p->open, "yes");
+	switch_all(rq, &cmd, all, n, p->closed, "no");
+	if (cmd.count == 1)
+		send_redirect("/ports", NULL);
+	else
+		act(rq, &cmd, "/ports", "changed");
 }

@@ -127,15 +127,21 @@ static void mailbox_step(struct request *rq, struct span domain, struct span wro
 	page_end_status(&h, wrong.n > 0 ? 409 : 200);
 }
 
-static void done_step(struct request *rq, struct span address)
+static void done_step(struct request *rq, struct span domain, struct span address)
 {
 	struct html h;
 
 	step_begin(&h, rq, STEP_DONE, TEXT_SETUP_DONE, TEXT_SETUP_DONE_HINT, SPAN(""));
 	HTML(&h, R("<section><h2>"), L(CLIENT_SETTINGS), R("</h2>\n"));
 	client_settings_table(&h, rq, address);
-	HTML(&h, R("</section>\n<p><a class=\"button\" href=\"/\">"), L(SETUP_GO),
-	    R("</a></p>\n<p><a href=\"/me\">"), L(SETUP_TOTP), R("</a></p>\n"));
+	HTML(&h, R("</section>\n<section><h2>"), L(SETUP_NEXT),
+	    R("</h2>\n<ol>\n<li><a href=\"/network?check=1\">"), L(SETUP_NEXT_NETWORK),
+	    R("</a></li>\n<li><a href=\"/domain?check=1&amp;d="));
+	html_url(&h, domain);
+	HTML(&h, R("\">"), L(SETUP_NEXT_DNS), R("</a></li>\n<li><a href=\"/certificates\">"),
+	    L(SETUP_NEXT_CERT), R("</a></li>\n<li><a href=\"/me\">"), L(SETUP_TOTP),
+	    R("</a></li>\n</ol></section>\n<p><a class=\"button\" href=\"/\">"), L(SETUP_GO),
+	    R("</a></p>\n"));
 	page_end(&h);
 }
 
@@ -160,7 +166,7 @@ static void show(struct request *rq, struct span wrong)
 	else if (count(rq, "account", "address", &mailbox) == 0)
 		mailbox_step(rq, domain, wrong);
 	else
-		done_step(rq, mailbox);
+		done_step(rq, domain, mailbox);
 }
 
 void page_setup(struct request *rq)

@@ -177,9 +177,13 @@ void action_domain_remove(struct request *rq);
 void page_domain(struct request *rq);
 void action_domain_keys(struct request *rq);
 void download_zone(struct request *rq);
+void page_network(struct request *rq);
+void action_send_test(struct request *rq);
 void page_ports(struct request *rq);
 void action_port_set(struct request *rq);
 void action_port_add(struct request *rq);
+void action_port_preset(struct request *rq);
+void action_port_test(struct request *rq); /* port_test.c */
 void action_confirm(struct request *rq);
 void page_certificates(struct request *rq);
 void page_certificate(struct request *rq);

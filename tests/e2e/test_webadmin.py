@@ -299,6 +299,79 @@ def test_dns_page(admin, server):
         assert page.status in (400, 409) and "<script>alert" not in page.html, bad
 
 
+# --- ports ---------------------------------------------------------------------------------------
+def test_a_port_is_really_tested(admin, server):
+    for name, offers in (("smtp", "STARTTLS"), ("imap", "IMAP4rev1"), ("pop3", "UIDL"),
+                         ("submissions", "")):
+        admin.open("/ports")
+        page = admin.submit("/ports/test", having={"name": name})
+        assert page.status == 200 and "TLSv1.3" in page.text and offers in page.text, page.text
+        assert "mail.example.test" in page.text and "self-signed certificate" in page.text
+    fields = {"csrf": admin.page.form("/logout")["fields"]["csrf"]}
+    for wrong in ("nothing", "lmtp-unix", EVIL, ""):
+        page = admin.post("/ports/test", {**fields, "name": wrong})
+        assert page.status == 404 and "<script>alert" not in page.html
+
+
+def is_open(server, name):
+    try:
+        socket.create_connection(("127.0.0.1", server.ports[name]), timeout=30).close()
+        return True
+    except ConnectionRefusedError:
+        return False
+
+
+def test_presets(admin, server):
+    admin.open("/ports")
+    page = admin.submit("/ports/preset", button=("preset", "modern"))
+    assert "Changed." in page.text
+    server.wait_for(lambda: not is_open(server, "imap"))
+    assert not is_open(server, "pop3") and not is_open(server, "submission-alt")
+    assert is_open(server, "imaps") and is_open(server, "smtp")
+    admin.submit("/ports/preset", button=("preset", "plain"))
+    server.wait_for(lambda: is_open(server, "imap"))
+    assert is_open(server, "pop3") and not is_open(server, "submission-alt")
+    server.ctl("set", "listener.submission-alt.enabled", "yes")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "22x", "", "busy"])
+def test_ports_that_cannot_be(admin, server, port):
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    held.listen()
+    before = server.ctl("get")
+    admin.open("/ports")
+    page = admin.submit("/ports/add", name="another", role="imap", tls="required",
+                        port=str(held.getsockname()[1]) if port == "busy" else port)
+    held.close()
+    assert page.status == 409 and "Nothing was changed" in page.text, page.text
+    assert server.ctl("get") == before
+
+
+def test_two_administrators_at_once(server):
+    """Each with a page that is old by then: both changes hold, none takes the other's back."""
+    both = [Browser(server.web_port) for _ in range(2)]
+    for browser in both:
+        browser.sign_in(ADMIN, PASSWORD)
+        browser.open("/ports")
+    page = both[0].submit("/ports/set", having={"name": "pop3s"}, hostname="one.example.test")
+    assert "Changed." in page.text
+    page = both[1].submit("/ports/set", having={"name": "pop3s"}, auth="no")
+    assert "Changed." in page.text
+    settings = {s["name"]: s["value"] for s in server.ctl("get")}
+    assert settings["listener.pop3s.auth"] == "no"
+    assert settings["listener.pop3s.hostname"] == "one.example.test"
+    server.ctl("unset", "listener.pop3s.auth", "listener.pop3s.hostname")
+
+
+def test_network_page(admin):
+    page = admin.open("/network")
+    assert page.status == 200 and "Look now" in page.text
+    for wrong in ("--from", "", "no address"):
+        admin.open("/network")
+        assert admin.submit("/network/send", to=wrong).status == 409
+
+
 # --- certificates --------------------------------------------------------------------------------
 def own_ca(folder):
     """A CA of the test's: sign(csr, names) -> PEM of certificate and CA."""
