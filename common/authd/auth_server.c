@@ -67,17 +67,42 @@ static bool on_login(struct authd *a, const struct ipc_peer *peer, const struct 
 	return true;
 }
 
+/* An answer to a sender that was rewritten; original is whom it is for. A forged one is just an
+ * address that nobody has. */
+static bool is_returning(const struct authd *a, struct span address, char original[SRS_MAX + 1])
+{
+	ssize_t at = span_rchr(address, '@');
+
+	original[0] = '\0';
+	if (at < 0 || !a->has_srs_key || !srs_is_one(span_sub(address, 0, (size_t)at)) ||
+	    !(index_domain(&a->index, span_from(address, (size_t)at + 1)) ||
+		index_domain_alias(&a->index, span_from(address, (size_t)at + 1))))
+		return false;
+	if (srs_reverse(a->srs_key, span_sub(address, 0, (size_t)at), clock_now(), original))
+		return true;
+	original[0] = '\0';
+	return false;
+}
+
 static bool on_resolve(struct authd *a, const struct ipc_peer *peer, const struct ipc_msg *msg)
 {
 	struct resolver rv = authd_resolver(a);
 	struct ipc_resolve question;
 	struct resolve_result r;
 	struct ipc_target *targets;
+	char original[SRS_MAX + 1] = "";
+	struct span address;
 	struct strbuf b;
 
 	if (!ipc_dec_resolve(msg->body, &question))
 		return false;
-	resolve(&rv, question.address, &r);
+	address = question.address;
+	if (is_returning(a, question.address, original))
+		address = span_of(original);
+	resolve(&rv, address, &r);
+	/* What comes back to a sender elsewhere goes on to him. */
+	if (original[0] && r.status == RESOLVE_REMOTE)
+		resolve_to_remote(&r, address);
 	targets = mem_array(r.count + 1, sizeof(*targets));
 	for (uint32_t i = 0; i < r.count; i++) {
 		const struct account *acc = r.targets[i].account;
@@ -147,6 +172,38 @@ static bool on_submit(struct authd *a, const struct ipc_peer *peer, const struct
 	return true;
 }
 
+static struct span domain_of(struct span address)
+{
+	ssize_t at = span_rchr(address, '@');
+
+	return at < 0 ? span_make("", 0) : span_from(address, (size_t)at + 1);
+}
+
+static bool is_ours(const struct authd *a, struct span domain)
+{
+	return index_domain(&a->index, domain) || index_domain_alias(&a->index, domain);
+}
+
+/* Our own senders stay who they are: we are in their SPF record. */
+static bool on_forward(struct authd *a, const struct ipc_peer *peer, const struct ipc_msg *msg)
+{
+	char text[SRS_MAX + 1] = "";
+	struct ipc_forward q;
+
+	if (!ipc_dec_forward(msg->body, &q))
+		return false;
+	if (!a->has_srs_key) {
+		refuse(a, peer, msg->id, ERR_TEMP, SPAN("there is no key yet"));
+		return true;
+	}
+	if (q.sender.n == 0 || is_ours(a, domain_of(q.sender)) ||
+	    !is_ours(a, domain_of(q.address)) ||
+	    !srs_forward(a->srs_key, q.sender, domain_of(q.address), clock_now(), text))
+		text[0] = '\0';
+	ipc_reply(a->auth, peer, msg->id, IPC_AUTH_FORWARDED, span_of(text));
+	return true;
+}
+
 /* Passwords of other servers are for the process that logs in there, and nobody else. */
 static bool may_see_routes(struct authd *a, const struct ipc_peer *peer)
 {
@@ -198,6 +255,9 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 		break;
 	case IPC_AUTH_SUBMIT:
 		ok = on_submit(a, peer, msg);
+		break;
+	case IPC_AUTH_FORWARD:
+		ok = on_forward(a, peer, msg);
 		break;
 	case IPC_AUTH_ROUTE:
 		ok = on_route(a, peer, msg);

@@ -12,6 +12,7 @@
 #include "common/authd/index.h"
 #include "common/authd/resolve.h"
 #include "common/authd/routes.h"
+#include "common/authd/srs.h"
 #include "common/authd/throttle.h"
 #include "common/daemon/role.h"
 #include "common/db/db.h"
@@ -36,6 +37,8 @@ struct authd {
 	struct db_readers *readers;
 	struct index index;
 	struct routes routes;
+	unsigned char srs_key[SRS_KEY_LEN];
+	bool has_srs_key;
 	struct throttle *throttle;
 	struct good_logins *good;
 	struct hashq *hashq;

@@ -147,6 +147,13 @@ static bool add_target(
 	return true;
 }
 
+void resolve_to_remote(struct resolve_result *r, struct span address)
+{
+	r->status = RESOLVE_LOCAL;
+	r->count = 0;
+	(void)add_target(r, NULL, address, span_make("", 0));
+}
+
 struct frame {
 	struct alias *alias;
 	uint32_t next;

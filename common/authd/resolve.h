@@ -36,6 +36,8 @@ struct resolve_result {
 /* out is filled; resolve_clear frees it. */
 void resolve(const struct resolver *rv, struct span address, struct resolve_result *out);
 void resolve_clear(struct resolve_result *r);
+/* The only target is an address on another server (in the caller's memory). */
+void resolve_to_remote(struct resolve_result *r, struct span address);
 /* Whether an account may send as an address: it is one of those the address resolves to, or the
  * address was granted to it. The empty address (null sender) is everybody's. */
 bool resolve_may_send(const struct resolver *rv, const struct account *a, struct span address);

@@ -27,7 +27,8 @@ enum row_kind {
 	ROW_SENT = 15,         /* account -> what it has sent, sending.c */
 	ROW_DOMAIN_ALIAS = 16, /* domain -> the domain whose addresses it has too, as text */
 	ROW_ROUTE = 17,        /* "all", "to:domain", "from:domain" -> relays, routes.h */
-	ROW_LAST = ROW_ROUTE,
+	ROW_SRS = 18,          /* -> the key of rewritten senders, as text */
+	ROW_LAST = ROW_SRS,
 };
 
 enum user_flag {

@@ -4,8 +4,11 @@
 #include "common/authd/setup.h"
 
 #include "common/base/mem.h"
+#include "common/crypto/crypto.h"
 #include "common/event/clock.h"
+#include "common/log/log.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #define PASSES 2
@@ -56,6 +59,40 @@ static int apply_counter(struct authd *a, struct span name, struct span row, str
 	return 0;
 }
 
+static int apply_srs_key(struct authd *a, struct span row, struct err *err)
+{
+	struct span key;
+
+	if (!row.p || !row_dec_text(row, &key) || key.n != SRS_KEY_LEN)
+		return err_set(err, ERR_CORRUPT, "accounts: the key of senders does not decode");
+	memcpy(a->srs_key, key.p, SRS_KEY_LEN);
+	a->has_srs_key = true;
+	return 0;
+}
+
+static void on_srs_key(void *arg, const struct err *err)
+{
+	if (err->code != ERR_NONE)
+		log_error("srs-key", LOG_ERR(err));
+}
+
+/* Made once: an answer may come weeks later. */
+static void make_srs_key(struct authd *a)
+{
+	unsigned char key[SRS_KEY_LEN];
+	struct change *c = change_new(a);
+	struct db_key row_key;
+	struct strbuf b;
+
+	random_bytes(key, sizeof(key));
+	strbuf_init(&b, 256);
+	row_enc_text(&b, span_make(key, sizeof(key)));
+	row_key_text(&row_key, ROW_SRS, span_make("", 0));
+	change_put(c, &row_key, &b);
+	mem_wipe(key, sizeof(key));
+	change_commit(c, on_srs_key, a);
+}
+
 int state_apply(struct authd *a, struct span key, struct span row, struct err *err)
 {
 	enum row_kind kind;
@@ -72,6 +109,8 @@ int state_apply(struct authd *a, struct span key, struct span row, struct err *e
 		return sendings_apply(a->sendings, dec_u64(&d), row, err);
 	case ROW_SETUP:
 		return setup_apply(a, row, err);
+	case ROW_SRS:
+		return apply_srs_key(a, row, err);
 	case ROW_ROUTE:
 		return routes_apply(&a->routes, d.in, row, err);
 	case ROW_LOGIN:
@@ -170,6 +209,8 @@ int state_open(struct authd *a, struct err *err)
 	    db_env_open(&env, &a->env, err) < 0 || load(a, err) < 0)
 		return -1;
 	a->writer = db_writer_new(a->env, a->loop, &opt);
+	if (!a->has_srs_key)
+		make_srs_key(a);
 	a->readers = db_readers_new(a->env, a->loop, 1);
 	return 0;
 }

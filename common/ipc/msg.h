@@ -25,6 +25,8 @@ enum ipc_type {
 	IPC_ADMIN = 20,        /* ipc_admin -> any number of IPC_ADMIN_RECORD, then IPC_ADMIN_END */
 	IPC_ADMIN_RECORD = 21, /* ipc_record */
 	IPC_ADMIN_END = 22,    /* ipc_error; code 0 is success, text may be a message */
+	IPC_AUTH_FORWARD = 23, /* ipc_forward -> IPC_AUTH_FORWARDED (auth.sock) */
+	IPC_AUTH_FORWARDED = 24, /* the sender's text, empty: as it was */
 	/* keyd, $RUN/keyd/keyd.sock: asked by monitors only; the answers hold private keys */
 	IPC_KEY_FETCH = 30, /* ipc_key_fetch -> IPC_KEY_SET */
 	IPC_KEY_SET = 31,   /* ipc_key_set */
@@ -118,6 +120,14 @@ struct ipc_sender {
 	uint64_t account;
 	struct span address;
 };
+
+/* "As whom does it go on?" Of mail to an address of ours that leads to another server. */
+struct ipc_forward {
+	struct span sender, address;
+};
+
+void ipc_enc_forward(struct strbuf *b, const struct ipc_forward *m);
+bool ipc_dec_forward(struct span body, struct ipc_forward *m);
 
 /* --- routes: "which servers take mail from there to there, if not the domain's own?" -----------
  */

@@ -1,4 +1,4 @@
-/* Routes: servers that take mail instead of a domain's own. */
+/* Routes, servers that take mail instead of a domain's own; senders of what is forwarded. */
 #include "common/ipc/msg.h"
 
 void ipc_enc_route_ask(struct strbuf *b, const struct ipc_route_ask *m)
@@ -51,5 +51,20 @@ bool ipc_dec_route(struct span body, struct ipc_route *m)
 	for (uint32_t i = 0; i < m->count; i++)
 		if (!ipc_relay_next(&d, &r))
 			return false;
+	return dec_done(&d);
+}
+
+void ipc_enc_forward(struct strbuf *b, const struct ipc_forward *m)
+{
+	enc_bytes(b, m->sender);
+	enc_bytes(b, m->address);
+}
+
+bool ipc_dec_forward(struct span body, struct ipc_forward *m)
+{
+	struct dec d = dec_of(body);
+
+	m->sender = dec_bytes(&d);
+	m->address = dec_bytes(&d);
 	return dec_done(&d);
 }

@@ -132,6 +132,42 @@ static void keep_targets(struct delivery *d, struct rcpt *r, struct ipc_resolved
 	}
 }
 
+static void on_forwarded(void *arg, const struct ipc_msg *msg, const struct err *err)
+{
+	struct delivery *d = arg;
+	struct rcpt *r = &d->rcpts[d->resolving];
+
+	d->query = NULL;
+	if (err || msg->type != IPC_AUTH_FORWARDED) {
+		rcpt_fault(r, "451 4.3.0 the account service does not answer");
+	} else {
+		r->sender = msg->body;
+		if (!keep(d, &r->sender))
+			rcpt_failed(r, "451 4.3.0 envelope too large");
+	}
+	d->resolving++;
+	resolve_next(d);
+}
+
+/* What goes on to another server goes in our name: the sender's SPF record does not know us. */
+static bool ask_sender(struct delivery *d, const struct rcpt *r)
+{
+	struct ipc_forward m = {.sender = d->entry.sender, .address = r->row.address};
+	bool is_forwarded = false;
+	struct strbuf b;
+
+	for (uint32_t i = 0; i < r->target_count; i++)
+		is_forwarded |= r->targets[i].account == 0;
+	if (!is_forwarded || r->is_failed || d->entry.sender.n == 0)
+		return false;
+	strbuf_init(&b, 4096);
+	ipc_enc_forward(&b, &m);
+	d->query = ipc_call(
+	    d->local->role->authd, IPC_AUTH_FORWARD, strbuf_span(&b), QUERY_MS, on_forwarded, d);
+	strbuf_clear(&b);
+	return true;
+}
+
 static void on_resolved(void *arg, const struct ipc_msg *msg, const struct err *err)
 {
 	struct delivery *d = arg;
@@ -149,6 +185,8 @@ static void on_resolved(void *arg, const struct ipc_msg *msg, const struct err *
 		rcpt_fault(r, "451 4.3.0 lookup failed");
 	else
 		rcpt_failed(r, "550 5.1.1 no such user any more");
+	if (ask_sender(d, r))
+		return;
 	d->resolving++;
 	resolve_next(d);
 }

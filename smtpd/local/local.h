@@ -66,6 +66,7 @@ struct rcpt {
 	char reply[128];
 	struct ipc_target *targets; /* only addresses elsewhere are kept, in the arena */
 	uint32_t target_count;
+	struct span sender; /* of what goes on elsewhere; empty: as it is */
 };
 
 struct delivery {
@@ -91,6 +92,7 @@ struct outcome {
 	uint64_t qid;
 	struct queue_rcpt row; /* when it is not: as it will be */
 	char *address, *reply, *session, *from;
+	char *sender; /* of what goes on elsewhere */
 	uint64_t size;
 	char **forwards; /* addresses elsewhere, to which it goes on */
 	size_t forward_count;

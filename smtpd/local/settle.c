@@ -26,6 +26,7 @@ static void outcome_free(struct outcome *o)
 		mem_free(o->forwards[i]);
 	mem_free(o->forwards);
 	mem_free(o->session);
+	mem_free(o->sender);
 	mem_free(o->from);
 	mem_free(o);
 }
@@ -82,6 +83,7 @@ static int forward_all(
 		    .host = span_make("", 0),
 		    .notify = there.notify,
 		    .orcpt = strbuf_span(&orcpt),
+		    .sender = span_of(o->sender),
 		};
 
 		t.to = r.address;
@@ -262,6 +264,7 @@ static void settle_write(void *arg)
 
 static void keep_forwards(struct outcome *o, const struct rcpt *r)
 {
+	o->sender = mem_strndup(r->sender.p ? r->sender.p : "", r->sender.n);
 	o->forwards = mem_array(r->target_count + 1, sizeof(*o->forwards));
 	o->is_only_forwarded = r->target_count > 0;
 	for (uint32_t i = 0; i < r->target_count; i++) {
