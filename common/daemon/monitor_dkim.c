@@ -9,16 +9,23 @@
 #include <string.h>
 
 #define AGAIN_MS 100
+#define AGAIN_MAX_MS 5000
 #define WATCH_MS 300000
 
 static void ask(struct dkim_feed *f);
 
-/* From the first page, whatever the role has. */
-static void begin_again(struct dkim_feed *f)
+/* From the first page, whatever the role has; the log says so once. */
+static void begin_again(struct dkim_feed *f, const char *why)
 {
+	if (f->pause == 0)
+		log_warning(
+		    "dkim-feed", LOG_STR("role", f->role->def->name), LOG_STR("reason", why));
+	f->pause = f->pause == 0                 ? AGAIN_MS
+		   : f->pause * 2 < AGAIN_MAX_MS ? f->pause * 2
+						 : AGAIN_MAX_MS;
 	f->generation = f->page_generation = 0;
 	f->after[0] = '\0';
-	timer_set(&f->again, AGAIN_MS);
+	timer_set(&f->again, f->pause);
 }
 
 /* Where the next page begins; false if this one does not go on from the last. */
@@ -42,22 +49,37 @@ static bool take_page(struct dkim_feed *f, struct ipc_dkim_set *set)
 	return true;
 }
 
+/* What is wrong with an answer; NULL: nothing, and the role has it. */
+static const char *pass_on(struct dkim_feed *f, const struct ipc_msg *msg)
+{
+	struct ipc_dkim_set set;
+
+	if (msg->type != IPC_DKIM_SET || !ipc_dec_dkim_set(msg->body, &set))
+		return "keyd has no answer that makes sense";
+	if (!take_page(f, &set))
+		return "keys changed meanwhile";
+	if (!program_send(f->role->program, LINK_DKIM, 0, msg->body, NULL, 0))
+		return "the role takes nothing";
+	return NULL;
+}
+
 static void on_set(void *arg, const struct ipc_msg *msg, const struct err *err)
 {
 	struct dkim_feed *f = arg;
-	struct ipc_dkim_set set;
+	const char *why;
 
 	f->call = NULL;
 	if (!msg && err->code == ERR_TIMEOUT && f->after[0] == '\0') {
 		timer_set(&f->again, 0); /* nothing has changed */
 		return;
 	}
-	if (!msg || msg->type != IPC_DKIM_SET || !ipc_dec_dkim_set(msg->body, &set) ||
-	    !take_page(f, &set) ||
-	    !program_send(f->role->program, LINK_DKIM, 0, msg->body, NULL, 0))
-		begin_again(f);
-	else
-		ask(f);
+	why = msg ? pass_on(f, msg) : err->text;
+	if (why) {
+		begin_again(f, why);
+		return;
+	}
+	f->pause = 0;
+	ask(f);
 }
 
 static void ask(struct dkim_feed *f)
@@ -85,6 +107,7 @@ void feed_start(struct fed *role)
 	f->role = role;
 	f->generation = f->page_generation = 0;
 	f->after[0] = '\0';
+	f->pause = 0;
 	timer_init(&f->again, role->m->loop, on_again, f);
 	ask(f);
 }

@@ -71,6 +71,7 @@ struct dkim_feed {
 	uint64_t generation; /* that the role has; 0: none, or not all of it */
 	uint64_t page_generation;
 	char after[256]; /* the next page begins behind this domain */
+	uint64_t pause;  /* ms; 0: the last answer was good */
 };
 
 struct led;

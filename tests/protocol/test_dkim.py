@@ -4,6 +4,7 @@ import email
 import json
 import os
 import re
+import shutil
 import smtplib
 import subprocess
 import tempfile
@@ -266,6 +267,24 @@ def test_a_domain_without_keys_gets_some(world):
     world.box.wait_for(lambda: os.path.exists(f"{folder}/new.test.pem"))
     world.box.ctl("domain", "remove", "new.test")
     world.box.wait_for(lambda: not os.path.exists(f"{folder}/new.test.pem"))
+
+
+def test_many_domains(world):
+    """More keys than one message between processes holds."""
+    folder = f"{world.box.state}/keys/_dkim"
+    names = [f"{folder}/d{i}.many.test.pem" for i in range(700)]
+    for name in names:
+        shutil.copy(f"{folder}/example.test.pem", name)
+        shutil.chown(name, os.stat(folder).st_uid, os.stat(folder).st_gid)
+    world.box.kill("keyd")
+    world.box.wait_for(lambda: any(r.get("signing-domains", 0) >= 701
+                                   for r in world.box.ctl("status")))
+    assert verified(world, world.send(MESSAGES["plain"])) == [True, True]
+    for name in names:
+        os.unlink(name)
+    world.box.kill("keyd")
+    world.box.wait_for(lambda: any(0 < r.get("signing-domains", 0) < 700
+                                   for r in world.box.ctl("status")))
 
 
 @pytest.mark.parametrize("program", ["keyd", "smtpd-send", "smtpd"])
