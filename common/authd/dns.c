@@ -92,11 +92,24 @@ static void show(struct asking *k)
 	asking_free(k);
 }
 
+static bool has_route(struct authd *a, const char *scope, const char *domain)
+{
+	char text[MAIL_DOMAIN_MAX + 16];
+	const struct route *route;
+
+	snprintf(text, sizeof(text), "%s%s", scope, domain);
+	route = routes_get(&a->routes, span_of(text));
+	return route && route->count > 0;
+}
+
 static void on_addresses(void *arg, const struct ask_answer *answer, size_t n)
 {
 	struct asking *k = arg;
 	struct ipc_admin check = {.count = 2, .words = {SPAN("dns"), SPAN("check")}};
-	struct dns_source from = {.cfg = k->call->a->cfg, .domain = span_of(k->domain)};
+	struct dns_source from = {.cfg = k->call->a->cfg,
+	    .domain = span_of(k->domain),
+	    .has_smarthost =
+		has_route(k->call->a, "all", "") || has_route(k->call->a, "from:", k->domain)};
 
 	/* Without them the records are shown all the same. */
 	if (answer->code == ERR_NONE)
@@ -192,10 +205,15 @@ static void on_sender_end(void *arg, const struct ask_answer *answer, size_t n)
 
 void verb_check_network(struct call *call)
 {
+	struct ipc_admin what = call->cmd;
+
+	/* Then what would keep mail from leaving directly does not matter much. */
+	if (has_route(call->a, "all", ""))
+		what.words[what.count++] = SPAN("relayed");
 	if (call->a->is_stopping)
 		call_fail(call, ERR_TEMP, "authd is stopping");
 	else
-		ask_all(call->a, call, sender, 1, &call->cmd, CHECK_MS, on_sender_end, call);
+		ask_all(call->a, call, sender, 1, &what, CHECK_MS, on_sender_end, call);
 }
 
 /* The postmaster of the domain that the server's own name is in, or of the first. */

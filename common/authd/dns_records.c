@@ -125,8 +125,8 @@ static void add_address(
 		  : "Everybody reaches this server by it.");
 	if (reverse.n > 0)
 		snprintf(name, sizeof(name), "%.*s.", SPAN_FMT(reverse));
-	add(m, is_v6 ? "reverse-ipv6" : "reverse", is_v6 ? RECOMMENDED : REQUIRED, name, "PTR",
-	    m->host,
+	add(m, is_v6 ? "reverse-ipv6" : "reverse",
+	    is_v6 || m->from->has_smarthost ? RECOMMENDED : REQUIRED, name, "PTR", m->host,
 	    "Most servers refuse mail from an address whose name does not lead back to it; your "
 	    "provider sets it, not your domain's DNS.");
 }
@@ -155,7 +155,12 @@ static void add_senders(struct making *m)
 	    "Other servers bring the domain's mail to the host that is named here.");
 	add_addresses(m);
 	add(m, "spf", REQUIRED, below(m, "", name), "TXT", "v=spf1 mx ~all",
-	    "Says that this server may send for the domain; there may be only one such record.");
+	    m->from->has_smarthost
+		? "Says which servers may send for the domain; there may be only one such record. "
+		  "Your mail leaves through a smarthost: add what its provider names, often "
+		  "include:..., in front of ~all."
+		: "Says that this server may send for the domain; there may be only one such "
+		  "record.");
 	add(m, "spf-host", RECOMMENDED, m->host, "TXT", "v=spf1 a -all",
 	    "The same for the server's own name, as which it sends notices.");
 }
@@ -275,6 +280,31 @@ static void add_services(struct making *m)
 }
 
 /* --- certificates ----------------------------------------------------------------------------- */
+/* The names that authorities want to see (RFC 8659), by where they issue. */
+static void add_authority(struct making *m)
+{
+	static const struct {
+		const char *url, *name;
+	} known[] = {
+	    {"letsencrypt.org", "letsencrypt.org"},
+	    {"zerossl.com", "sectigo.com"},
+	    {"buypass.com", "buypass.com"},
+	    {"pki.goog", "pki.goog"},
+	};
+	struct span url = span_of(config_str(m->from->cfg, SET_ACME_URL));
+	char value[64];
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+		if (span_find(url, span_of(known[i].url)) < 0)
+			continue;
+		snprintf(value, sizeof(value), "0 issue \"%s\"", known[i].name);
+		add(m, "caa", OPTIONAL, m->host, "CAA", value,
+		    "Only this authority may issue certificates for the server's name: the one of "
+		    "acme.url, or name the one that you use.");
+		return;
+	}
+}
+
 static void add_certificates(struct making *m)
 {
 	struct dec rows = dec_of(m->from->keys);
@@ -294,9 +324,7 @@ static void add_certificates(struct making *m)
 			       : "The key of the next certificate: publish it before that one is "
 				 "installed.");
 	}
-	add(m, "caa", OPTIONAL, m->host, "CAA", "0 issue \"letsencrypt.org\"",
-	    "Only this authority may issue certificates for the server's name: name the one that "
-	    "you use.");
+	add_authority(m);
 }
 
 void dns_records(const struct dns_source *from, struct strbuf *rows)

@@ -15,6 +15,7 @@ struct dns_source {
 	struct span domain;
 	struct span keys;      /* rows of keyd's "dns", each a byte string */
 	struct span addresses; /* rows of smtpd-send's "network addresses" */
+	bool has_smarthost;    /* the domain's mail leaves through another server */
 };
 
 /* Appends the rows, each a byte string; the names and values are absolute. */

@@ -16,7 +16,7 @@ void send_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_
 	else if (is_verb(cmd, "dns", "check"))
 		dns_check(s, cmd, rq);
 	else if (is_verb(cmd, "check-network", NULL))
-		check_network(s, rq);
+		check_network(s, cmd->count > 1, rq);
 	else if (is_verb(cmd, "send-test", NULL))
 		send_test(s, cmd, rq);
 	else

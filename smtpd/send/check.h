@@ -47,8 +47,9 @@ void record_compare(
 void dns_check(struct send *s, const struct ipc_admin *cmd, const struct admin_request *rq);
 
 /* --- netcheck.c ------------------------------------------------------------------------------- */
-/* "check-network": rows check, status (ok, warning, failed, unknown), found, advice. */
-void check_network(struct send *s, const struct admin_request *rq);
+/* "check-network": rows check, status (ok, warning, failed, unknown), found, advice. is_relayed: a
+ * smarthost takes all mail, so that what hinders sending is a warning. */
+void check_network(struct send *s, bool is_relayed, const struct admin_request *rq);
 
 /* --- send_test.c ------------------------------------------------------------------------------ */
 /* "send-test FROM TO local|remote", addresses as the queue has them: rows time, event, id, from, to

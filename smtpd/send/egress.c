@@ -12,7 +12,7 @@
 #define GREETING_MS 10000
 #define BLOCKED_ADVICE                                                                             \
 	"Mail cannot leave directly: ask your provider to open port 25 (many do it on request), "  \
-	"or send through a smarthost."
+	"or send through a smarthost: mailsteadctl route add all HOST."
 
 struct egress {
 	struct netcheck *n;

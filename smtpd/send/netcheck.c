@@ -45,7 +45,7 @@ void finding_done(
 	va_list ap;
 
 	f->is_done = true;
-	f->status = status;
+	f->status = n->is_relayed && status == FIND_FAILED ? FIND_WARNING : status;
 	f->advice = advice;
 	va_start(ap, fmt);
 	vsnprintf(f->found, sizeof(f->found), fmt, ap);
@@ -183,7 +183,7 @@ static void ask_reverse(struct netcheck *n, size_t family)
 /* --- blocklists (RFC 5782) -------------------------------------------------------------------- */
 #define LISTED_ADVICE                                                                              \
 	"The address is on this list, and many servers refuse mail from it: the list's web site "  \
-	"says why and how to get off it; a smarthost is the way round."
+	"says why and how to get off it; a smarthost is the way round (mailsteadctl route add)."
 
 static void on_listed(void *arg, const struct dns_answer *a)
 {
@@ -326,7 +326,7 @@ static void name_findings(struct netcheck *n)
 		n->findings[i].n = n;
 }
 
-void check_network(struct send *s, const struct admin_request *rq)
+void check_network(struct send *s, bool is_relayed, const struct admin_request *rq)
 {
 	struct err err = ERR_INIT;
 	struct netcheck *n;
@@ -339,6 +339,7 @@ void check_network(struct send *s, const struct admin_request *rq)
 	running++;
 	n->send = s;
 	n->rq = *rq;
+	n->is_relayed = is_relayed;
 	n->cfg = config_ref(s->role->cfg);
 	n->end = (struct deferred){.fn = netcheck_free, .arg = n};
 	if (send_open_dns(s, &n->dns, &err) < 0) {

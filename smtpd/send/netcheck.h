@@ -53,7 +53,7 @@ struct netcheck {
 	size_t waiting;
 	struct finding findings[FINDINGS_MAX];
 	size_t count, told;
-	bool has_started, is_over;
+	bool has_started, is_over, is_relayed;
 	struct egress *egress;
 	struct deferred end;
 };

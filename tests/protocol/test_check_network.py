@@ -92,6 +92,20 @@ def test_what_is_wrong_is_found(world, change, check, want, word):
     assert want != "failed" or status == 1
 
 
+def test_with_a_smarthost_port_25_may_be_closed(world):
+    world.dns.records.pop(("far.test", MX))
+    world.box.ctl("route", "add", "all", "relay.test", "tls=none")
+    try:
+        status, rows = world.check()
+        spf = [r for r in world.box.ctl("domain", "dns", "example.test") if r["purpose"] == "spf"]
+    finally:
+        world.box.ctl("route", "remove", "all")
+        world.reset()
+    assert status == 0 and rows["port 25"]["status"] == "warning"
+    assert "smarthost" in spf[0]["why"]
+    assert all("smarthost" not in r["why"] for r in world.box.ctl("domain", "dns", "example.test"))
+
+
 # --- send-test ---------------------------------------------------------------------------------
 def run_test(world, *words):
     done = world.box.run_ctl("send-test", *words)
