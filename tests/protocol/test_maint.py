@@ -72,7 +72,7 @@ def test_a_damaged_database_is_an_answer_not_a_crash(server, seed, tmp_path):
                 f.seek(at)
                 f.write(bytes([byte ^ (1 << rnd.randrange(8))]))
     broken = Appliance.__new__(Appliance)
-    broken.conf = str(conf)
+    broken.conf, broken.env = str(conf), {}
     done = broken.run_ctl("check", "--bodies")
     assert done.returncode in (0, 1), (done.returncode, done.stderr)
     assert done.stdout, done.stderr
