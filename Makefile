@@ -220,6 +220,8 @@ check-browser:
 	@bash packaging/deps.sh --browser
 	@$(MAKE) -j$(JOBS) all
 	MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider tests/browser
+	MS_BUILD=$(BUILD) MS_UPLOADS=1000 $(PYTHON) -m pytest -q -p no:cacheprovider \
+		-k mutated tests/e2e/test_webadmin_roles.py
 
 # Parsers on random bytes (libFuzzer, both sanitizers), each for FUZZ_SECONDS, FUZZ_JOBS at once. They
 # begin with tests/fuzz/corpus/NAME; what is new is in build/fuzz/found/NAME.new, and is kept with

@@ -21,7 +21,9 @@ EVIL = "<script>alert(1)</script>\"'&"
 
 def with_web(**kwargs):
     port, http = free_ports(2)
-    settings = {"web.port": str(port), "web.http_port": str(http), **kwargs.pop("settings", {})}
+    settings = {"web.port": str(port), "web.http_port": str(http),
+                "dns.server": "127.0.0.1@1",  # nobody: a look at the DNS ends at once
+                **kwargs.pop("settings", {})}
     running = Appliance(settings=settings, **kwargs)
     running.web_port, running.http_port = port, http
     return running
