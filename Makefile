@@ -270,6 +270,14 @@ tsan:
 $(BUILD)/bench/smtp_load: tests/bench/smtp_load.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -o $@ $< $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs openssl)
+$(BUILD)/bench/smtp_sink: tests/bench/smtp_sink.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -o $@ $< $(ALL_LDFLAGS) $(shell $(PKG_CONFIG) --libs openssl)
+# Mail out, against Debian's Postfix; as root.
+.PHONY: bench-outbound
+bench-outbound: all $(BUILD)/bench/smtp_sink
+	packaging/deps.sh --bench
+	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_outbound.py $(BENCH)
 # Against Debian's Postfix and Dovecot, installed if they are missing and run as one's own.
 .PHONY: bench-smtp
 bench-smtp: all $(BUILD)/bench/smtp_load

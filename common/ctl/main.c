@@ -196,7 +196,8 @@ static int receive(int fd, int timeout_ms, struct records *r, struct strbuf *tex
 
 static bool is_list(const struct options *o)
 {
-	return word_is(o, o->count - 1, "list") || word_is(o, 1, "list") || word_is(o, 0, "trace");
+	return word_is(o, o->count - 1, "list") || word_is(o, 1, "list") ||
+	       word_is(o, 0, "trace") || word_is(o, 1, "suggest");
 }
 
 /* Each of their records is a finding. */

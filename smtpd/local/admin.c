@@ -314,6 +314,8 @@ void local_admin(struct role *r, const struct ipc_admin *cmd, const struct admin
 		trace_admin(l, cmd, rq);
 	else if (span_eq(cmd->words[0], SPAN("traffic")))
 		traffic_admin(l, cmd, rq);
+	else if (span_eq(cmd->words[0], SPAN("route")))
+		suggest_admin(l, rq);
 	else if (!span_eq(cmd->words[0], SPAN("queue")))
 		admin_end(rq, ERR_UNSUPPORTED, "smtpd-local has no such verb");
 	else if (!queue_admin(l, cmd, rq))

@@ -125,6 +125,9 @@ void settle_add(
 void settle_init(struct local *l);
 void settle_stop(struct local *l); /* writes what waits */
 
+/* suggest.c */
+void suggest_admin(struct local *l, const struct admin_request *rq);
+
 /* trace.c */
 void trace_admin(struct local *l, const struct ipc_admin *cmd, const struct admin_request *rq);
 

@@ -142,6 +142,10 @@ static void status(struct role *r, struct strbuf *record)
 	ipc_rec_number(record, "failed", IPC_NUMBER, s->failed);
 	ipc_rec_number(record, "under-way", IPC_NUMBER, s->sessions);
 	ipc_rec_number(record, "destinations", IPC_NUMBER, hash_count(s->dests));
+	ipc_rec_text(record, "port-25",
+	    blocked_is(s) ? SPAN("seems to be blocked: send through a smarthost, "
+				 "mailsteadctl route add all HOST")
+			  : SPAN("open"));
 	ipc_rec_number(record, "paused", IPC_BOOL, s->is_paused);
 	ipc_rec_number(
 	    record, "signing-domains", IPC_NUMBER, s->keys ? dkim_keys_count(s->keys) : 0);

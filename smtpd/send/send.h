@@ -30,7 +30,8 @@
 #define MAIL_ARENA_MAX (256 * 1024)
 #define DEAD_MS 30000         /* how long what could not be reached is believed unreachable */
 #define SESSION_MAILS_MAX 100 /* one connection */
-#define IDLE_MS 2000          /* a connection waits so long for the next message */
+#define BLOCKED_NETWORKS 4
+#define IDLE_MS 2000 /* a connection waits so long for the next message */
 
 struct dest;
 struct session;
@@ -128,6 +129,10 @@ struct send {
 	struct dkim_keys *keys;     /* NULL: none yet */
 	struct dkim_keys *new_keys; /* on their way */
 
+	/* blocked.c: networks in which nobody answered, since anybody did */
+	uint32_t closed[BLOCKED_NETWORKS];
+	size_t closed_count;
+
 	struct bouncer *bouncer;
 	uint64_t sent, deferred, failed;
 };
@@ -180,6 +185,11 @@ void mail_give_back(struct mail *m);
 
 /* sign.c: what the monitor sends (LINK_DKIM). */
 void send_take_keys(struct role *r, const struct ipc_msg *msg);
+
+/* blocked.c: connections to port 25 that got nowhere, or somewhere */
+void blocked_failed(struct send *s, const struct net_addr *a);
+void blocked_reached(struct send *s);
+bool blocked_is(const struct send *s);
 
 /* bounce.c */
 struct bouncer *bouncer_new(struct send *s);

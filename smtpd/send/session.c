@@ -357,6 +357,10 @@ static void on_connected(void *arg, int fd, const struct err *why)
 	struct session *c = arg;
 
 	c->connector = NULL;
+	if (!session_relay(c) && fd < 0)
+		blocked_failed(c->send, &c->addrs[c->addr - 1]);
+	else if (!session_relay(c))
+		blocked_reached(c->send);
 	if (fd < 0) {
 		session_broken(c, 451, "4.4.1 %s", why->text);
 		return;

@@ -32,7 +32,7 @@ def world():
 @pytest.fixture(autouse=True)
 def no_routes(world):
     yield
-    for row in world.box.ctl("route", "list"):
+    for row in world.box.process and world.box.ctl("route", "list"):
         world.box.run_ctl("route", "remove", row["for"])
     world.inbox()
 
@@ -185,3 +185,44 @@ def test_a_password_goes_over_tls_only(world):
         done = world.box.run_ctl("route", "add", "all", "a.test", f"tls={stance}", "user=me",
                                  "--password-stdin", secret="x")
         assert done.returncode != 0 and b"TLS only" in done.stdout + done.stderr
+
+
+def sender_of(box):
+    return [r for r in box.ctl("status") if "port-25" in r][0]
+
+
+# --- what is found out -------------------------------------------------------------------------
+def test_a_domain_that_does_not_want_us(world):
+    domain, (sink,) = world.domain({"replies": {
+        "MAIL": "550 5.7.1 [127.0.0.1] is on the blocklist of example"}})
+    other, _ = world.domain({"replies": {"RCPT": "550 5.1.1 no such user"}})
+    for i in range(3):
+        world.submit(f"r{i}@{domain}")
+        world.submit(f"r{i}@{other}")
+    rows = world.wait(lambda: world.box.ctl("route", "suggest"))
+    assert [r["for"] for r in rows] == [f"to:{domain}"] and "blocklist" in rows[0]["because"]
+    assert rows[0]["command"].startswith(f"mailsteadctl route add to:{domain} ")
+    host, where = relay(world)
+    world.box.ctl("route", "add", f"to:{domain}", where, "tls=none")
+    # A connection that is there is used until it has been idle for a moment.
+    world.wait(lambda: sender_of(world.box)["under-way"] == 0)
+    world.submit(f"again@{domain}")
+    world.wait(lambda: host.messages)
+    world.wait(lambda: not world.box.ctl("route", "suggest"))
+
+
+def test_nobody_can_be_reached():
+    made = World()
+    with made.box:
+        for i in range(5):
+            made.dns.mail_domain(f"n{i}.test", f"127.{i + 20}.0.1")
+            made.submit(f"bob@n{i}.test")
+
+        made.wait(lambda: "smarthost" in sender_of(made.box)["port-25"])
+        made.wait(lambda: [r for r in made.box.ctl("route", "suggest") if r["for"] == "all"])
+        assert "event=smtp-out-blocked" in made.box.log_text()
+        domain, (sink,) = made.domain({})
+        made.submit(f"bob@{domain}")
+        made.wait(lambda: sink.messages)
+        made.wait(lambda: sender_of(made.box)["port-25"] == "open")
+    made.dns.close()
