@@ -48,13 +48,26 @@ static void begin(struct session *s)
 	message_begin(s);
 }
 
+/* RFC 2920 section 3.1: DATA is the last of its group. A server that was made to believe that it is
+ * still sending content does not wait for our 354: what it says is not its own. */
+static bool refuse_early_content(struct session *s)
+{
+	if (s->listener->cfg->role != ROLE_SMTP || s->peer.family == AF_UNIX ||
+	    conn_input(s->conn).n == 0)
+		return false;
+	log_info("smtp-early-data", LOG_STR("session", s->id), LOG_STR("client", s->client));
+	reply_error(s, 554, "5.5.0", "Wait for the reply to DATA");
+	s->is_closing = true;
+	return true;
+}
+
 void cmd_data(struct session *s, struct span arg)
 {
 	if (s->t.is_bdat) {
 		reply_error(s, 503, "5.5.1", "Not after BDAT");
 		return;
 	}
-	if (refuse_without_rcpts(s))
+	if (refuse_without_rcpts(s) || refuse_early_content(s))
 		return;
 	begin(s);
 	reply(s, 354, NULL, "End data with <CR><LF>.<CR><LF>");

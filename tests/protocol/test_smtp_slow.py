@@ -149,7 +149,7 @@ def open_crowd(box, count):
         else:
             sock = box.connect("smtp")
             sock.send((b"", b"EH", b"EHLO x\r\nMAIL FROM:<a@b.test>\r\n",
-                       b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\nSub")[kind])
+                       b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n")[kind])
         crowd.append(sock)
     return crowd
 
