@@ -24,7 +24,7 @@ from wire import Admin, Gone, Imap, Pop3, Refused, Smtp
 
 FAIL_MALLOC = os.path.join(replay.appliance.BUILD, "tests", "failmalloc.so")
 SMTP = ("smtpd-receive", "smtpd-local", "authd")
-WHO = {"certificate": ("keyd", "authd"), "undelete": ("authd", "imapd-worker"), "smtp_in": SMTP,
+WHO = {"certificate": ("keyd", "authd"), "rotation": ("keyd", "authd"), "undelete": ("authd", "imapd-worker"), "smtp_in": SMTP,
        "smtp_crowd": SMTP, "submission": SMTP, "administration": ("authd",),
        "sending": ("smtpd-send", "smtpd-send", "smtpd-local", "smtpd-receive"),
        "upgrade": ("authd", "smtpd", "smtpd-local", "smtpd-receive", "smtpd-send"),

@@ -100,6 +100,9 @@ def begin(run):
                          BEFORE, None)
         run.ledger.write(("password", address), scenarios.PASSWORD, BEFORE, None)
     run.ledger.write(("cert", "default"), (1, 0, 0), BEFORE, None)
+    # They are made beside the domain.
+    run.wait(lambda: os.path.exists(f"{run.appliance.state}/keys/_dkim/example.test.pem"))
+    run.ledger.write(("dkim", "example.test"), "cc", BEFORE, None)
 
 
 def record(name, steps, seed, programs=None, folder=None):
@@ -278,9 +281,13 @@ def settings_of(text):
 
 
 def certificates_of(files):
-    """Registers of the certificates: the numbers that each index names; all must be whole."""
+    """Registers of the certificates: the numbers that each index names; all must be whole. And of
+    signing keys."""
     seen = {}
     for path, (_, data) in files.items():
+        match = re.fullmatch(r"/keys/_dkim/([a-z0-9.-]+)[.]pem", path)
+        if match:
+            seen[("dkim", match[1])] = scenarios.signing_keys(data)
         match = re.fullmatch(r"/keys/([a-z0-9-]+)/index", path)
         if not match:
             continue

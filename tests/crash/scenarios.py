@@ -87,6 +87,15 @@ class Run:
         self.ledger.write(("cert", "default"), now, admin.mark(), admin.mark())
         return now
 
+    def find_signing_keys(self, admin):
+        """The same of the keys of example.test: a letter for each, what it is for."""
+        register = ("dkim", "example.test")
+        with open(f"{self.appliance.state}/keys/_dkim/example.test.pem", "rb") as file:
+            now = signing_keys(file.read())
+        assert now in self.ledger.may_be(register), (now, self.ledger.may_be(register))
+        self.ledger.write(register, now, admin.mark(), admin.mark())
+        return now
+
     # --- SMTP -----------------------------------------------------------------------------------
     def accept(self, session, recipients, size=0, sender="stranger@far.example", told=()):
         """One message; remote recipients stay in the queue until somebody answers."""
@@ -442,6 +451,32 @@ def undelete(run):
     admin.close()
 
 
+def signing_keys(text):
+    """"ccnn": two keys sign, two are published and wait; "o" is for those that signed before."""
+    keys = text.decode("latin-1").split("-----END PRIVATE KEY-----\n")
+    heads = [key.replace("mailstead-dkim 1\n", "").split("\n")[0].split(" ") for key in keys[:-1]]
+    if keys[-1] or not all(len(head) == 5 and head[0] == "key" for head in heads):
+        return "damaged"
+    return "".join(head[2][0] for head in heads)
+
+
+def rotation(run):
+    """New keys for signatures, taken into use, and others, given up."""
+    register, domain = ("dkim", "example.test"), "example.test"
+    admin = run.admin()
+    now = run.find_signing_keys(admin)
+    if "n" in now:
+        now = now.replace("n", "")
+        run.ask(admin, ("dkim", "cancel", domain), [(register, now)])
+    for verb in (("activate", domain, "--force"), ("cancel", domain)):
+        fresh = (now if len(now) < 8 else now[2:]) + "nn"
+        run.ask(admin, ("dkim", "rotate", domain), [(register, fresh)])
+        now = fresh.replace("c", "o").replace("n", "c") if verb[0] == "activate" \
+            else fresh.replace("n", "")
+        run.ask(admin, ("dkim", *verb), [(register, now)])
+    admin.close()
+
+
 def certificate(run):
     """A new one, taken into use, and the step back."""
     register = ("cert", "default")
@@ -545,6 +580,7 @@ def install(run):
 SCENARIOS = {f.__name__: f for f in (smtp_in, smtp_crowd, submission, sending, imap_append, imap_flags,
                                      imap_copy_move, imap_expunge, pop3_quit, imap_mailboxes,
                                      undelete, refused_append, administration, certificate,
+                                     rotation,
                                      upgrade)}
 # These need a beginning of their own.
 SPECIAL = {"install": install, "compact": None, "backup": None, "restore": None}
