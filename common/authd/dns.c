@@ -10,6 +10,7 @@
 #include "common/base/mem.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define ASK_MS 30000   /* keyd may make keys first */
 #define CHECK_MS 60000 /* between two records: name servers that do not answer */
@@ -176,6 +177,14 @@ void verb_domain_dns(struct call *call)
 		return;
 	}
 	if (!arg_domain(call, 0, k->domain)) {
+		mem_free(k);
+		return;
+	}
+	if (!strchr(config_str(call->a->cfg, SET_SERVER_HOSTNAME), '.')) {
+		call_fail(call, ERR_INVALID,
+		    "server.hostname is %s: first set it to the name of this server, like "
+		    "mail.%.200s",
+		    config_str(call->a->cfg, SET_SERVER_HOSTNAME), k->domain);
 		mem_free(k);
 		return;
 	}

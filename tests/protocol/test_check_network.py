@@ -148,3 +148,13 @@ def test_a_test_message_that_is_not_taken(world, reply, word):
 def test_a_test_message_that_cannot_be(world, words):
     status, answer = run_test(world, *words)
     assert status == 1 and answer["text"]
+
+
+def test_records_need_the_servers_name(world):
+    world.box.stop()
+    name = world.box.settings.pop("server.hostname")
+    world.box.write_conf()
+    world.box.start()
+    done = world.box.run_ctl("domain", "dns", "example.test")
+    assert done.returncode == 1 and b"mail.example.test" in done.stdout
+    world.box.settings["server.hostname"] = name
