@@ -16,6 +16,7 @@ static const struct menu_item menu[] = {
     {"/ports", TEXT_MENU_PORTS, true},
     {"/certificates", TEXT_MENU_CERTIFICATES, true},
     {"/network", TEXT_NETWORK, true},
+    {"/routes", TEXT_ROUTES, true},
     {"/queue", TEXT_MENU_QUEUE, true},
     {"/trace", TEXT_MENU_TRACE, true},
     {"/logs", TEXT_MENU_LOGS, true},
@@ -73,6 +74,8 @@ static void put_done(struct html *h, const struct request *rq)
 	    {"removed", TEXT_DONE_REMOVED},
 	    {"sent", TEXT_DONE_SENT},
 	    {"ordered", TEXT_DONE_ORDERED},
+	    {"restored", TEXT_DONE_RESTORED},
+	    {"recording", TEXT_DONE_RECORDING},
 	    {"confirmed", TEXT_DONE_CONFIRMED},
 	    {"reverted", TEXT_DONE_REVERTED},
 	};

@@ -342,7 +342,9 @@ void page_account(struct request *rq)
 	if (!answer_number(&a, 0, "admin")) {
 		HTML(&h, R("<section><h2>"), L(CLIENT_SETTINGS), R("</h2>\n"));
 		client_settings_table(&h, rq, address);
-		HTML(&h, R("</section>\n"));
+		HTML(&h, R("</section>\n<p><a href=\"/undelete?a="));
+		html_url(&h, address);
+		HTML(&h, R("\">"), L(UNDELETE_LINK), R("</a></p>\n"));
 		devices(&h, rq, address);
 	}
 	account_forms(&h, rq, &a, address);

@@ -125,7 +125,8 @@ void page_me(struct request *rq)
 	if (answer_number(&a, 0, "mailbox")) {
 		HTML(&h, R("<section><h2>"), L(CLIENT_SETTINGS), R("</h2>\n"));
 		client_settings_table(&h, rq, rq->user);
-		HTML(&h, R("</section>\n"));
+		HTML(&h, R("</section>\n<p><a href=\"/me/undelete\">"), L(UNDELETE_LINK),
+		    R("</a></p>\n"));
 		own_devices(&h, rq);
 		own_aliases(&h, &a);
 	}

@@ -113,5 +113,16 @@ void page_logs(struct request *rq)
 	}
 	HTML(&h, R("</table></div>\n"));
 	same_command(&h, "audit list 200");
+	HTML(&h, R("<section><h2>"), L(RECORD), R("</h2>\n<p>"), L(RECORD_HINT), R("</p>\n"));
+	form_begin(&h, rq, "/logs/record");
+	input(&h, TEXT_RECORD_CLIENT, "client", "text", SPAN(""), "required maxlength=\"45\"");
+	form_end(&h, TEXT_RECORD_BEGIN);
+	same_command(&h, "record CLIENT-ADDRESS");
+	HTML(&h, R("</section>\n"));
 	page_end(&h);
+}
+
+void action_record(struct request *rq)
+{
+	act(rq, &WORDS("record", form_cstr(rq, "client")), "/logs", "recording");
 }

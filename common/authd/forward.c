@@ -98,6 +98,33 @@ void verb_undelete(struct call *call)
 	call_commit(call, "%s", "");
 }
 
+/* The same of one's own mail: the session says whose. */
+static void forward_my_undelete(struct call *call)
+{
+	const struct account *acc = arg_own_account(call);
+	struct ipc_admin what;
+	char number[24];
+
+	if (!acc)
+		return;
+	snprintf(number, sizeof(number), "%llu", (unsigned long long)acc->number);
+	what = call->cmd;
+	what.words[0] = SPAN("undelete");
+	what.words[1] = call->cmd.words[2];
+	what.words[2] = span_of(number);
+	ask_one(call, "imapd-worker", &what);
+}
+
+void verb_my_undelete(struct call *call)
+{
+	if (!(call->verb->flags & VERB_CHANGES)) {
+		forward_my_undelete(call);
+		return;
+	}
+	call->after = forward_my_undelete;
+	call_commit(call, "%s", "");
+}
+
 /* --- status ----------------------------------------------------------------------------------- */
 /* Who does not answer is a row of the answer, not its end. */
 static void on_status(void *arg, const struct ask_answer *answers, size_t n)

@@ -118,5 +118,6 @@ void verb_audit_list(struct call *call);
 void verb_status(struct call *call);
 void verb_forward(struct call *call);
 void verb_undelete(struct call *call);
+void verb_my_undelete(struct call *call);
 
 #endif

@@ -504,6 +504,90 @@ def test_own_password_and_devices(server):
     assert Browser(server.web_port).sign_in("frank@example.test", "a new password").path == "/me"
 
 
+def remove_all(server, address):
+    """IMAP: everything in INBOX is expunged."""
+    with server.connect("imaps") as sock, sock.makefile("rwb") as imap:
+        imap.readline()
+        for n, line in enumerate((f'LOGIN {address} "{PASSWORD}"', "SELECT INBOX",
+                                  "STORE 1:* +FLAGS.SILENT (\\Deleted)", "EXPUNGE", "LOGOUT")):
+            imap.write(f"a{n} {line}\r\n".encode())
+            imap.flush()
+            while not (reply := imap.readline()).startswith(f"a{n} ".encode()):
+                assert reply
+            assert b" OK" in reply, reply
+
+
+def test_people_restore_what_they_removed(admin, server):
+    server.add_account("grace@example.test")
+    assert deliver(server, "undo@elsewhere.test", to="grace@example.test")
+    server.wait_for(lambda: "delivered" in str(server.ctl("trace", "undo@elsewhere.test")))
+    browser = Browser(server.web_port)
+    browser.sign_in("grace@example.test", PASSWORD)
+    assert "/me/undelete" in browser.page.html
+    assert "Nothing was removed lately." in browser.open("/me/undelete").text
+    remove_all(server, "grace@example.test")
+    page = browser.open("/me/undelete")
+    assert "INBOX" in page.text
+    page = browser.open("/me/undelete?m=INBOX")
+    assert "undo@elsewhere.test" in page.text or "x" in page.text
+    page = browser.submit("/me/undelete/do", having={"verb": "message"})
+    assert "Restored." in page.text and "Nothing was removed lately." in page.text
+    # Of somebody else's account there is no way to it, whatever the form says.
+    remove_all(server, "grace@example.test")
+    other = Browser(server.web_port)
+    other.sign_in("bob@example.test", PASSWORD)
+    other.open("/me/undelete")
+    token = other.page.form("/logout")["fields"]["csrf"]
+    page = other.post("/me/undelete/do", {"csrf": token, "verb": "mailbox", "m": "INBOX",
+                                          "a": "grace@example.test"})
+    assert "INBOX" in browser.open("/me/undelete").text
+    assert other.open("/undelete?a=grace%40example.test").status == 403
+    page = admin.open("/undelete?a=grace%40example.test")
+    assert "INBOX" in page.text
+    page = admin.submit("/undelete/do", having={"verb": "since"}, time="1h")
+    assert "Restored." in page.text and "Nothing was removed lately." in page.text
+    for wrong in ("--x", ""):
+        assert admin.open("/undelete?a=" + wrong).status == 400
+
+
+def test_smarthosts(admin, server):
+    admin.open("/routes")
+    page = admin.submit("/routes/add", **{"for": "to:big.test"}, host="relay.example.test:587",
+                        user="me", password="secret of mine")
+    assert "Added." in page.text and "relay.example.test" in page.text
+    row, = server.ctl("route", "list")
+    assert (row["for"], row["port"], row["tls"], row["user"]) == \
+        ("to:big.test", 587, "verified", "me")
+    assert "secret of mine" not in page.html + admin.open("/logs").html
+    admin.open("/routes")
+    page = admin.submit("/routes/add", **{"for": EVIL}, host="x")
+    assert page.status == 409 and "<script>alert" not in page.html
+    admin.open("/routes")
+    page = admin.submit("/routes/remove", having={"for": "to:big.test"})
+    assert "Removed." in page.text and not server.ctl("route", "list")
+
+
+def test_the_queue_as_a_whole(admin, server):
+    admin.open("/queue")
+    page = admin.submit("/queue/all", button=("verb", "pause"), domain="slow.test")
+    assert "Changed." in page.text and "slow.test" in page.text and "Paused" in page.text
+    page = admin.submit("/queue/all", button=("verb", "resume"), domain="slow.test")
+    assert "Paused, mail waits" not in page.text
+    page = admin.submit("/queue/all", button=("verb", "delete"))
+    assert page.status == 409 and "Tick the box" in page.text
+    admin.open("/queue")
+    page = admin.submit("/queue/all", button=("verb", "retry"))
+    assert "Changed." in page.text
+
+
+def test_a_session_is_recorded(admin, server):
+    admin.open("/logs")
+    page = admin.submit("/logs/record", client="192.0.2.77")
+    assert "line by line" in page.text
+    admin.open("/logs")
+    assert admin.submit("/logs/record", client="no address").status == 409
+
+
 # --- what mail programs ask for -------------------------------------------------------------------
 def test_autoconfig_and_autodiscover(server):
     browser = Browser(server.web_port)

@@ -23,7 +23,8 @@ PUBLIC = {("GET", "/style.css"), ("GET", "/app.js"), ("GET", "/login"), ("POST",
 SETUP = {("POST", "/setup/host"), ("POST", "/setup/admin")}
 OWN = {("POST", "/logout"), ("GET", "/me"), ("POST", "/mobileconfig"), ("POST", "/me/password"),
        ("POST", "/me/device"), ("POST", "/me/device-remove"), ("POST", "/me/second-factor"),
-       ("POST", "/me/second-factor-confirm"), ("POST", "/me/second-factor-remove")}
+       ("POST", "/me/second-factor-confirm"), ("POST", "/me/second-factor-remove"),
+       ("GET", "/me/undelete"), ("POST", "/me/undelete/do")}
 WITHOUT_FORM = {("POST", "/autodiscover/autodiscover.xml"),
                 ("POST", "/Autodiscover/Autodiscover.xml")}
 
@@ -169,7 +170,7 @@ def send(server, *lines):
 
 PAGES = ("/", "/accounts", "/account?a=alice%40example.test", "/aliases", "/domains",
          "/domain?d=example.test", "/ports", "/certificates", "/certificate?id=evil", "/network",
-         "/queue", "/trace", "/logs", "/system", "/me")
+         "/queue", "/routes", "/undelete?a=alice%40example.test", "/trace", "/logs", "/system", "/me")
 
 
 def test_no_stored_text_becomes_markup(server):
@@ -238,7 +239,7 @@ def test_sizes(server):
 def test_mutated_certificates(server):
     """What is nearly a certificate: refused, or looked at without harm; what is served stays."""
     rnd = random.Random(11)
-    before = server.ctl("cert", "show", "default")
+    before = state_of(server)
     pem = server.ctl("cert", "export-chain", "default")[-1]["pem"].encode()
     browser = session(server, ADMIN)
     token = browser.page.form("/logout")["fields"]["csrf"]
@@ -258,6 +259,6 @@ def test_mutated_certificates(server):
         page = ask(browser, "POST", "/certificates/do",
                    {"csrf": token, "verb": "import", "id": "mutant", "paste": bytes(bad)})
         assert page.status == 409, (i, bytes(bad))  # there is no key in it
-    assert server.ctl("cert", "show", "default") == before
+    assert state_of(server) == before
     assert "mutant" not in str(server.ctl("cert", "list"))
     assert "keyd" in str(server.ctl("status"))

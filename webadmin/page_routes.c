@@ -1,0 +1,93 @@
+/* How mail leaves: directly, or through servers that take it for all or for some domains. */
+#include "webadmin/web.h"
+
+static const struct choice tls_kinds[] = {
+    {"verified", SPAN_INIT("verified: TLS, and the certificate must be right")},
+    {"required", SPAN_INIT("required: TLS, whatever the certificate")},
+    {"opportunistic", SPAN_INIT("opportunistic: TLS where it is offered")},
+    {"none", SPAN_INIT("none: never TLS")},
+};
+
+static void route_row(struct html *h, const struct request *rq, const struct answer *a, size_t i)
+{
+	HTML(h, R("<tr><td>"), T(answer_text(a, i, "for")), R("</td><td>"),
+	    T(answer_text(a, i, "host")), R("</td><td>"), N(answer_number(a, i, "port")),
+	    R("</td><td>"), T(answer_text(a, i, "tls")), R("</td><td>"),
+	    T(answer_text(a, i, "user")), R("</td><td>"));
+	form_begin(h, rq, "/routes/remove");
+	hidden(h, "for", answer_text(a, i, "for"));
+	HTML(h, R("<button class=\"quiet\">"), L(REMOVE), R("</button></form></td></tr>\n"));
+}
+
+static void add_form(struct html *h, const struct request *rq)
+{
+	HTML(h, R("<section><h2>"), L(ROUTE_ADD), R("</h2>\n"));
+	form_begin(h, rq, "/routes/add");
+	HTML(h, R("<div class=\"row\">"));
+	input(h, TEXT_ROUTE_FOR, "for", "text", SPAN("all"), "required");
+	input(h, TEXT_ROUTE_HOST, "host", "text", SPAN(""),
+	    "required placeholder=\"smtp.provider.example:587\"");
+	choose(h, TEXT_TLS, "tls", tls_kinds, ARRAY_LEN(tls_kinds), SPAN("verified"));
+	HTML(h, R("</div><div class=\"row\">"));
+	input(h, TEXT_ROUTE_USER, "user", "text", SPAN(""), "autocomplete=\"off\"");
+	input(h, TEXT_PASSWORD, "password", "password", SPAN(""), "autocomplete=\"off\"");
+	HTML(h, R("</div>\n"));
+	form_end(h, TEXT_ADD);
+	same_command(h, "route add all|to:DOMAIN|from:DOMAIN HOST[:PORT]|direct [tls=KIND] "
+			"[user=NAME --password-stdin]");
+	HTML(h, R("</section>\n"));
+}
+
+void page_routes(struct request *rq)
+{
+	struct answer a;
+	struct html h;
+
+	if (!ask(rq, &WORDS("route", "list"), &a))
+		return;
+	page_begin(&h, rq, TEXT_ROUTES);
+	HTML(&h, R("<p>"), L(ROUTES_HINT), R("</p>\n"));
+	if (a.count == 0) {
+		HTML(&h, R("<p>"), L(ROUTES_NONE), R("</p>\n"));
+	} else {
+		HTML(&h, R("<div class=\"scroll\"><table>\n<tr><th>"), L(CERT_FOR), R("</th><th>"),
+		    L(SERVER), R("</th><th>"), L(PORT), R("</th><th>"), L(TLS), R("</th><th>"),
+		    L(ROUTE_USER), R("</th><th></th></tr>\n"));
+		for (size_t i = 0; i < a.count; i++)
+			route_row(&h, rq, &a, i);
+		HTML(&h, R("</table></div>\n"));
+	}
+	add_form(&h, rq);
+	page_end(&h);
+}
+
+static const char *with_name(struct request *rq, const char *name, const char *field)
+{
+	struct strbuf b;
+	const char *s;
+
+	strbuf_init(&b, 1024);
+	strbuf_addf(&b, "%s=", name);
+	strbuf_add(&b, request_form(rq, field));
+	s = b.failed ? NULL : arena_strdup(&rq->arena, strbuf_span(&b));
+	strbuf_clear(&b);
+	return s ? s : "";
+}
+
+void action_route_add(struct request *rq)
+{
+	struct command cmd = WORDS("route", "add", form_cstr(rq, "for"), form_cstr(rq, "host"));
+
+	if (!span_eq(request_form(rq, "host"), SPAN("direct")))
+		cmd.words[cmd.count++] = with_name(rq, "tls", "tls");
+	if (request_form(rq, "user").n > 0) {
+		cmd.words[cmd.count++] = with_name(rq, "user", "user");
+		cmd.secret = request_form(rq, "password");
+	}
+	act(rq, &cmd, "/routes", "added");
+}
+
+void action_route_remove(struct request *rq)
+{
+	act(rq, &WORDS("route", "remove", form_cstr(rq, "for")), "/routes", "removed");
+}
