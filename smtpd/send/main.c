@@ -85,6 +85,7 @@ static int start(struct role *r, struct err *err)
 	s->hints = hint_receiver_new(r->loop, path, QUEUE_HINT_LEN, on_hint, s, err);
 	if (!s->hints)
 		return -1;
+	s->ipv6 = ipv6_new(s);
 	s->bouncer = bouncer_new(s);
 	sched_init(s);
 	return 0;
@@ -95,6 +96,7 @@ static void on_reload(struct role *r)
 	struct send *s = r->ctx;
 
 	schedule_of(r->cfg, &s->schedule);
+	ipv6_look(s->ipv6);
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
@@ -146,6 +148,7 @@ static void status(struct role *r, struct strbuf *record)
 	    blocked_is(s) ? SPAN("seems to be blocked: send through a smarthost, "
 				 "mailsteadctl route add all HOST")
 			  : SPAN("open"));
+	ipc_rec_number(record, "ipv6", IPC_BOOL, ipv6_is_on(s));
 	ipc_rec_number(record, "paused", IPC_BOOL, s->is_paused);
 	ipc_rec_number(
 	    record, "signing-domains", IPC_NUMBER, s->keys ? dkim_keys_count(s->keys) : 0);
@@ -172,6 +175,7 @@ static void stop(struct role *r)
 	bouncer_free(s->bouncer);
 	if (s->queue)
 		queue_close(s->queue);
+	ipv6_free(s->ipv6);
 	dns_free(s->dns);
 	hash_each(s->dests, drop_dest, NULL);
 	hash_free(s->dests);

@@ -35,6 +35,7 @@
 
 struct dest;
 struct session;
+struct ipv6;
 
 /* What came of a recipient. */
 enum result { RESULT_NONE, RESULT_SENT, RESULT_LATER, RESULT_NEVER };
@@ -133,6 +134,7 @@ struct send {
 	uint32_t closed[BLOCKED_NETWORKS];
 	size_t closed_count;
 
+	struct ipv6 *ipv6;
 	struct bouncer *bouncer;
 	uint64_t sent, deferred, failed;
 };
@@ -185,6 +187,12 @@ void mail_give_back(struct mail *m);
 
 /* sign.c: what the monitor sends (LINK_DKIM). */
 void send_take_keys(struct role *r, const struct ipc_msg *msg);
+
+/* ipv6.c */
+struct ipv6 *ipv6_new(struct send *s);
+void ipv6_free(struct ipv6 *v); /* NULL is fine */
+void ipv6_look(struct ipv6 *v); /* settings may have changed */
+bool ipv6_is_on(const struct send *s);
 
 /* blocked.c: connections to port 25 that got nowhere, or somewhere */
 void blocked_failed(struct send *s, const struct net_addr *a);

@@ -68,6 +68,15 @@ void session_quit(struct session *c)
 /* No address of no host did: the mail has to wait, and so have all others for a moment. */
 static void exhausted(struct session *c)
 {
+	if (c->is_own && c->last.code == 0) {
+		/* RFC 5321 5.1: nobody else takes it, and neither do we. */
+		reply_make(&c->last, 554,
+		    "5.4.6 mail for %s comes back to this server, which does not take it",
+		    c->dest->name);
+		transfer_abort(c, RESULT_NEVER, &c->last);
+		session_free(c);
+		return;
+	}
 	if (c->last.code == 0)
 		reply_make(&c->last, 451, "4.4.1 no host to try");
 	if (!c->route.is_by_sender)
@@ -436,7 +445,7 @@ static void add_address(struct session *c, struct net_addr *a)
 	if (c->addr_count == ADDRS_MAX)
 		return;
 	if (is_ourselves(c, a)) {
-		reply_make(&c->last, 451, "4.4.6 %s is this server", session_host(c));
+		c->is_own = true;
 		return;
 	}
 	c->addrs[c->addr_count++] = *a;
@@ -459,7 +468,7 @@ static void resolved(struct session *c)
 {
 	if (c->queries[0] || c->queries[1])
 		return;
-	if (c->addr_count == 0 && c->last.code == 0)
+	if (c->addr_count == 0 && c->last.code == 0 && !c->is_own)
 		reply_make(&c->last, 451, "4.4.4 %s has no address", session_host(c));
 	next_address(c);
 }
@@ -512,7 +521,7 @@ static void next_host(struct session *c)
 		return;
 	}
 	c->queries[0] = dns_ask(c->send->dns, name, DNS_A, on_a, c);
-	if (strcmp(config_str(c->send->role->cfg, SET_OUTBOUND_IPV6), "on") == 0)
+	if (ipv6_is_on(c->send))
 		c->queries[1] = dns_ask(c->send->dns, name, DNS_AAAA, on_aaaa, c);
 }
 

@@ -69,6 +69,7 @@ struct session {
 	uint64_t size_max; /* of the SIZE extension; 0: none said */
 	struct reply last; /* why the last address did not do */
 	char last_host[DNS_NAME_MAX + 1];
+	bool is_own;    /* a host of the domain is ourselves */
 	bool was_alive; /* it took a command of a mail: no other host is tried for it */
 
 	struct mail *mail;

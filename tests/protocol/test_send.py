@@ -4,6 +4,7 @@ import email.policy
 import poplib
 import re
 import smtplib
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -14,8 +15,9 @@ import uuid
 import pytest
 
 from appliance import PASSWORD, Appliance, tls_context
-from internet import A, MX, Dns, Sink
+from internet import A, AAAA, MX, PTR, Dns, Sink
 
+OWN6 = "2001:470:1::7"  # said to be ours; resolvers answer for ::1 and example networks themselves
 FAST = {"dns.trust_anchor": "none", "retry.schedule": "1s", "retry.lifetime": "5d"}
 
 
@@ -217,6 +219,44 @@ def test_domains_that_take_no_mail(world):
     world.dns.records[(other, MX)] = [(10, "mail.example.test")]
     world.submit(f"bob@{other}")
     assert world.bounce()[1][0]["Status"] == "5.4.6"
+
+
+def test_a_server_that_is_ourselves_by_its_address():
+    """RFC 5321 section 5.1: whatever its name, it would come back here."""
+    world = World()
+    with world.box:
+        world.box.settings["outbound.port"] = str(world.box.ports["smtp"])
+        world.box.write_conf()
+        world.box.ctl("reload")
+        world.dns.mail_domain("loop.test", "127.0.0.1")
+        world.submit("bob@loop.test")
+        assert world.bounce()[1][0]["Status"] == "5.4.6"
+
+
+def ipv6(world):
+    return [r["ipv6"] for r in world.box.ctl("status") if "ipv6" in r][0]
+
+
+@pytest.mark.parametrize("name,back,setting,is_on", [
+    ("us.test", OWN6, "auto", True), ("us.test", "::2", "auto", False), (None, None, "auto", False),
+    (None, None, "on", True), ("us.test", OWN6, "off", False)])
+def test_ipv6_only_with_a_name_that_leads_back(name, back, setting, is_on):
+    world = World()
+    digits = socket.inet_pton(socket.AF_INET6, OWN6).hex()
+    reverse = ".".join(reversed(digits)) + ".ip6.arpa"
+    world.dns.records[(reverse, PTR)] = [name] if name else []
+    if back:
+        world.dns.records[(name, AAAA)] = [back]
+    world.box.settings.update({"outbound.bind": f"127.0.0.1, {OWN6}", "outbound.ipv6": setting})
+    with world.box:
+        if setting == "auto":
+            world.wait(lambda: "event=ipv6 " in world.box.log_text())
+        assert ipv6(world) == is_on
+        domain, (sink,) = world.domain({})
+        world.dns.records[(f"mx1.{domain}", AAAA)] = ["::1"]
+        world.submit(f"bob@{domain}")
+        world.wait(lambda: sink.messages)
+        assert ((f"mx1.{domain}", AAAA) in world.dns.asked) == is_on
 
 
 def test_names_that_cannot_be_found_now(world):
