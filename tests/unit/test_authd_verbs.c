@@ -68,7 +68,8 @@ START_TEST(who_may)
 	static const char *const anyone[] = {"ping", "login", "setup status", "setup begin"};
 	static const char *const user[] = {"logout", "whoami", "help", "my account", "my password",
 	    "my app-password add", "my app-password list", "my app-password remove",
-	    "my totp begin", "my totp confirm", "my totp remove"};
+	    "my totp begin", "my totp confirm", "my totp remove", "my undelete list",
+	    "my undelete message", "my undelete mailbox", "my undelete since"};
 	const struct verb *v;
 	size_t less = 0;
 	uint32_t words;
@@ -91,7 +92,7 @@ START_TEST(what_changes)
 	    "my app-password list", "undelete list", "cert list", "cert show", "cert check",
 	    "cert export-chain", "sender list", "trace", "confirm status", "domain alias list",
 	    "domain dns", "dkim list", "check-network", "queue paused list", "cert acme list",
-	    "route list", "route suggest", "traffic"};
+	    "route list", "route suggest", "traffic", "my undelete list"};
 	const struct verb *v;
 	size_t n = 0;
 	uint32_t words;
