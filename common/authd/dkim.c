@@ -194,14 +194,14 @@ static void on_made(void *arg, const struct ask_answer *answer, size_t n)
 	ask_all(a, NULL, keyd, 1, &what, ASK_MS, on_listed, a);
 }
 
+/* Of one name without a line end keyd answers when its keys are there; of many at once. */
 static void ask_make(struct authd *a, struct span names,
-    void (*done)(void *arg, const struct ask_answer *answers, size_t n))
+    void (*done)(void *arg, const struct ask_answer *answers, size_t n), void *arg)
 {
 	struct ipc_admin what = {
 	    .count = 2, .words = {SPAN("dkim"), SPAN("make")}, .content = names};
 
-	if (!a->is_stopping)
-		ask_all(a, NULL, keyd, 1, &what, ASK_MS, done, a);
+	ask_all(a, NULL, keyd, 1, &what, ASK_MS, done, arg);
 }
 
 static void on_hour(void *arg)
@@ -210,10 +210,13 @@ static void on_hour(void *arg)
 	struct strbuf names;
 
 	timer_set(&a->dkim, HOUR_MS);
+	if (a->is_stopping)
+		return;
 	strbuf_init(&names, NAMES_MAX);
 	hash_each(a->index.domains, add_name, &names);
 	hash_each(a->index.domain_aliases, add_name, &names);
-	ask_make(a, strbuf_span(&names), on_made);
+	strbuf_add_chr(&names, '\n');
+	ask_make(a, strbuf_span(&names), on_made, a);
 	strbuf_clear(&names);
 }
 
@@ -229,22 +232,28 @@ void dkim_watch_close(struct authd *a)
 		timer_clear(&a->dkim);
 }
 
+/* What keyd did not hear it hears with the next look. */
 static void on_told(void *arg, const struct ask_answer *answer, size_t n)
 {
-	struct authd *a = arg;
+	struct call *call = arg;
 
-	if (answer->code != ERR_NONE && !a->is_stopping)
-		timer_set(&a->dkim, AGAIN_MS);
+	if (answer->code != ERR_NONE && !call->a->is_stopping)
+		timer_set(&call->a->dkim, AGAIN_MS);
+	call_ok(call, "%s", call->ok_text);
 }
 
+/* The keys are there before anybody sends from the domain. */
 void dkim_after_add(struct call *call)
 {
 	char name[MAIL_DOMAIN_MAX + 1];
 	size_t n;
 
-	if (name_domain(call->args[0], name, &n, NULL) == 0)
-		ask_make(call->a, span_make(name, n), on_told);
-	call_ok(call, "%s", call->ok_text);
+	if (call->a->is_stopping || name_domain(call->args[0], name, &n, NULL) < 0) {
+		call_ok(call, "%s", call->ok_text);
+		return;
+	}
+	call_leave_queue(call);
+	ask_make(call->a, span_make(name, n), on_told, call);
 }
 
 void dkim_after_remove(struct call *call)
@@ -253,11 +262,13 @@ void dkim_after_remove(struct call *call)
 	char name[MAIL_DOMAIN_MAX + 1];
 	size_t n;
 
-	if (!call->a->is_stopping && name_domain(call->args[0], name, &n, NULL) == 0) {
-		what.words[2] = span_make(name, n);
-		ask_all(call->a, NULL, keyd, 1, &what, ASK_MS, on_told, call->a);
+	if (call->a->is_stopping || name_domain(call->args[0], name, &n, NULL) < 0) {
+		call_ok(call, "%s", call->ok_text);
+		return;
 	}
-	call_ok(call, "%s", call->ok_text);
+	call_leave_queue(call);
+	what.words[2] = span_make(name, n);
+	ask_all(call->a, NULL, keyd, 1, &what, ASK_MS, on_told, call);
 }
 
 /* --- verbs ------------------------------------------------------------------------------------ */

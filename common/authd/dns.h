@@ -8,8 +8,8 @@
  * published by now sign. */
 void dkim_watch_open(struct authd *a);
 void dkim_watch_close(struct authd *a);
-/* call->after of a command whose first argument is a domain that came or went: tells keyd. Whatever
- * comes of that, the hourly look is behind. */
+/* call->after of a command whose first argument is a domain that came or went: tells keyd, and ends
+ * well whatever comes of that: the next look is behind. */
 void dkim_after_add(struct call *call);
 void dkim_after_remove(struct call *call);
 

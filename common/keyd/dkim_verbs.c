@@ -421,7 +421,7 @@ void keyd_dkim_admin(struct keyd *k, const struct ipc_admin *cmd, const struct a
 		return;
 	}
 	/* Many keys take minutes, for which nobody waits. */
-	if (verb->run == make_one)
+	if (verb->run == make_one && span_chr(cmd->content, '\n') >= 0)
 		job_answer(j);
 	workers_submit(k->makers, &j->work);
 }
