@@ -353,23 +353,39 @@ static bool is_devices(struct span list)
 	return true;
 }
 
+/* Addresses, and all of a domain: "@example.org". */
+static bool is_recipients(struct span list)
+{
+	struct span word;
+
+	while (config_list_next(&list, &word))
+		if (!is_address(word) && (word.p[0] != '@' || word.n == 1))
+			return false;
+	return true;
+}
+
 static int check_device(const struct listener *l, struct err *err)
 {
 	enum listener_key key = LKEY_DEVICE_SENDER;
+	const char *expected = "the address of an account";
 	const struct value *at;
 
 	if (!l->out.enabled || l->out.role != ROLE_DEVICE)
 		return 0;
 	if (is_address(span_of(l->out.device_sender))) {
-		if (is_devices(span_of(l->out.device_from)))
-			return 0;
 		key = LKEY_DEVICE_FROM;
+		expected = "networks of at least 8 bits";
 	}
+	if (key == LKEY_DEVICE_FROM && is_devices(span_of(l->out.device_from))) {
+		key = LKEY_DEVICE_TO;
+		expected = "addresses, or domains with an @ in front";
+	}
+	if (key == LKEY_DEVICE_TO && is_recipients(span_of(l->out.device_to)))
+		return 0;
 	at = &l->values[l->values[key].file ? key : LKEY_ROLE];
 	return err_set(err, ERR_INVALID, "%s:%u: listener.%s.%s: found \"%s\", expected %s",
 	    at->file ? at->file->path : "default", at->line, l->name,
-	    config_listener_keys[key].name, l->values[key].text,
-	    key == LKEY_DEVICE_FROM ? "networks of at least 8 bits" : "the address of an account");
+	    config_listener_keys[key].name, l->values[key].text, expected);
 }
 
 static int finish_listeners(struct config *c, struct err *err)

@@ -271,9 +271,16 @@ START_TEST(a_device_listener_says_whose_it_is)
 	    "listener.x.device_from = 10.0.0.0/8, ::/7\n",
 	    "mailstead.conf:4: listener.x.device_from: found \"10.0.0.0/8, ::/7\", expected "
 	    "networks of at least 8 bits");
+	refuse(
+	    "listener.x.port = 2\nlistener.x.role = device\nlistener.x.device_sender = a@b.test\n"
+	    "listener.x.device_to = a@b.test, b.test\n",
+	    "mailstead.conf:4: listener.x.device_to: found \"a@b.test, b.test\", expected "
+	    "addresses, "
+	    "or domains with an @ in front");
 	c = parse("listener.x.port = 2\nlistener.x.role = device\n"
 		  "listener.x.device_sender = a@b.test\n"
-		  "listener.x.device_from = 10.0.0.0/8, ::1\n");
+		  "listener.x.device_from = 10.0.0.0/8, ::1\n"
+		  "listener.x.device_to = a@b.test, @c.test\n");
 	ck_assert_int_eq(config_listener(c, 8)->role, ROLE_DEVICE);
 	config_unref(c);
 }
