@@ -201,6 +201,7 @@ check-arm:
 	packaging/arm-check.sh arm64
 check-long: check-package check-arm check-browser crash-full
 	MS_STRESS_SECONDS=300 $(PYTEST) tests/protocol/test_imap_stress.py
+	MS_MAILS=10000 $(PYTEST) tests/e2e/test_two_servers.py
 	MS_SLOW_CLIENTS=2000 $(PYTEST) tests/protocol/test_smtp_slow.py
 	$(MAKE) FUZZ_SECONDS=120 fuzz
 check-protocol: all
@@ -278,6 +279,10 @@ $(BUILD)/bench/smtp_sink: tests/bench/smtp_sink.c Makefile
 bench-outbound: all $(BUILD)/bench/smtp_sink
 	packaging/deps.sh --bench
 	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_outbound.py $(BENCH)
+# 100,000 that wait, half of them for a dead domain.
+.PHONY: bench-queue
+bench-queue: all $(BUILD)/bench/smtp_sink
+	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_queue.py $(BENCH)
 # Against Debian's Postfix and Dovecot, installed if they are missing and run as one's own.
 .PHONY: bench-smtp
 bench-smtp: all $(BUILD)/bench/smtp_load

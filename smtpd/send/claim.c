@@ -58,10 +58,9 @@ static struct mail *mail_new(struct dest *d, struct db_txn *txn, uint64_t qid, s
 
 	m->dest = d;
 	arena_init(&m->arena, MAIL_ARENA_MAX);
-	m->targets = arena_array(&m->arena, MAIL_RCPTS_MAX, sizeof(*m->targets));
 	if (queue_entry_get(txn, qid, e, err) == 0) {
 		e->blob.data = span_make("", 0);
-		if (m->targets && keep(m, &e->sender) && keep(m, &e->client) && keep(m, &e->helo) &&
+		if (keep(m, &e->sender) && keep(m, &e->client) && keep(m, &e->helo) &&
 		    keep(m, &e->session) && keep(m, &e->envid))
 			return m;
 		err_set(err, ERR_LIMIT, "an envelope that is too large");
@@ -109,6 +108,24 @@ static bool wants_notice(
 	return r->notify == 0 || (r->notify & QUEUE_NOTIFY_DELAY);
 }
 
+/* Most mails have one. */
+static struct target *target_add(struct mail *m)
+{
+	size_t cap = m->target_cap ? m->target_cap * 2 : 1;
+	struct target *grown;
+
+	if (m->count < m->target_cap)
+		return &m->targets[m->count];
+	grown = arena_array(&m->arena, cap, sizeof(*grown));
+	if (!grown)
+		return NULL;
+	if (m->count > 0)
+		memcpy(grown, m->targets, m->count * sizeof(*grown));
+	m->targets = grown;
+	m->target_cap = cap;
+	return &m->targets[m->count];
+}
+
 static int claim_one(struct claim *c, struct db_txn *txn, uint64_t qid, uint32_t n, struct err *err)
 {
 	const struct schedule *schedule = &c->schedule;
@@ -128,7 +145,9 @@ static int claim_one(struct claim *c, struct db_txn *txn, uint64_t qid, uint32_t
 		return -1;
 	/* After an attempt there is a reply, unless it was taken back (queue retry). */
 	c->is_asked |= r.tries > 0 && r.last_reply.n == 0;
-	t = &m->targets[m->count];
+	t = target_add(m);
+	if (!t)
+		return err_set(err, ERR_LIMIT, "an envelope that is too large");
 	*t = (struct target){.row = r};
 	if (!keep(m, &t->row.address) || !keep(m, &t->row.orcpt) || !keep(m, &t->row.last_reply) ||
 	    !keep(m, &t->row.host) || !keep(m, &t->row.sender))
@@ -168,6 +187,7 @@ static void claim_done(struct db_op *op)
 {
 	struct claim *c = container_of(op, struct claim, op);
 	struct dest *d = c->dest;
+	struct send *s = d->send;
 	struct list *it;
 
 	if (op->err.code != ERR_NONE) {
@@ -189,10 +209,12 @@ static void claim_done(struct db_op *op)
 	if (c->is_asked)
 		d->dead_until = 0;
 	d->is_loading = false;
+	s->loads--;
 	d->may_have_more |= c->is_full && op->err.code == ERR_NONE;
 	mem_free(c);
-	bouncer_look(d->send->bouncer);
+	bouncer_look(s->bouncer);
 	dest_run(d);
+	dests_run_ready(s);
 }
 
 /* What is being worked on is due again only for the queue. */
@@ -226,6 +248,7 @@ void claim_start(struct dest *d)
 {
 	struct claim *c = mem_zalloc(sizeof(*c));
 
+	d->send->loads++;
 	c->dest = d;
 	c->now = clock_now();
 	c->schedule = d->send->schedule;

@@ -44,7 +44,8 @@ void dest_free(struct dest *d)
 
 bool dest_is_idle(const struct dest *d)
 {
-	return !d->is_loading && d->mail_count == 0 && d->session_count == 0 && d->outcomes == 0;
+	return !d->is_loading && d->mail_count == 0 && d->session_count == 0 && d->outcomes == 0 &&
+	       !list_is_linked(&d->ready);
 }
 
 /* Kept while it is remembered as dead; otherwise it goes with its last work. */
@@ -57,6 +58,16 @@ static void settle(struct dest *d)
 	send_check_drained(d->send);
 }
 
+static size_t connections_max(const struct send *s)
+{
+	return config_u64(s->role->cfg, SET_OUTBOUND_CONNECTIONS);
+}
+
+static bool is_full(const struct send *s)
+{
+	return s->sessions >= connections_max(s);
+}
+
 void dest_look(struct dest *d)
 {
 	struct send *s = d->send;
@@ -65,6 +76,12 @@ void dest_look(struct dest *d)
 	/* What is in memory first: it was due before. */
 	if (d->is_loading || d->mail_count > 0 || s->role->is_draining) {
 		settle(d);
+		return;
+	}
+	/* Without a connection for it, mail waits where it costs no memory. */
+	if (d->session_count == 0 && s->sessions + s->loads >= connections_max(s)) {
+		if (!list_is_linked(&d->ready))
+			list_append(&s->ready, &d->ready);
 		return;
 	}
 	d->may_have_more = false;
@@ -79,11 +96,6 @@ static bool may_connect(const struct dest *d)
 	size_t limit = config_u64(cfg, SET_OUTBOUND_PER_DEST);
 
 	return d->session_count < (d->concurrency < limit ? d->concurrency : limit);
-}
-
-static bool is_full(const struct send *s)
-{
-	return s->sessions >= config_u64(s->role->cfg, SET_OUTBOUND_CONNECTIONS);
 }
 
 static void fail_all(struct dest *d)
@@ -117,7 +129,7 @@ void dests_run_ready(struct send *s)
 {
 	struct list *it;
 
-	while (!is_full(s) && (it = list_take_first(&s->ready)))
+	while (s->sessions + s->loads < connections_max(s) && (it = list_take_first(&s->ready)))
 		dest_run(container_of(it, struct dest, ready));
 }
 

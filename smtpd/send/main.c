@@ -121,7 +121,10 @@ void send_check_drained(struct send *s)
 /* Claimed, and no connection will take it any more. */
 static void give_back(struct span name, void *value, void *arg)
 {
+	struct dest *d = value;
 	struct mail *m;
+
+	list_remove(&d->ready);
 
 	while ((m = dest_take(value)))
 		mail_give_back(m);

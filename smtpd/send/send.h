@@ -55,7 +55,7 @@ struct mail {
 	struct queue_entry entry; /* spans in the arena; no body */
 	struct span sender;       /* instead of the entry's, if not empty */
 	struct target *targets;
-	size_t count;
+	size_t count, target_cap;
 	bool is_busy;                /* its targets are in send.busy */
 	char host[DNS_NAME_MAX + 1]; /* that answered last */
 };
@@ -82,7 +82,7 @@ struct route {
 void route_clear(struct route *r); /* wipes passwords */
 
 struct dest {
-	struct list ready; /* in send.ready: has mail and no connection for it */
+	struct list ready; /* in send.ready: has mail, or it is due, and no connection is free */
 	struct send *send;
 	char name[QUEUE_DEST_MAX + 1];
 	struct list mails; /* claimed, not yet taken by a session */
@@ -115,6 +115,7 @@ struct send {
 	struct hash *busy;  /* recipients of mails in memory: an attempt may outlast its time */
 	struct list ready;  /* wait for a connection to be free */
 	size_t sessions;
+	size_t loads; /* destinations whose mails are being read */
 
 	/* sched.c */
 	struct db_job scan;
