@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from appliance import Appliance, PASSWORD
+from appliance import Appliance, BUILD, PASSWORD, tls_context
 
 SLOW = int(os.environ.get("MS_SLOW_CLIENTS", "200"))
 GREETING = b"220 mail.example.test ESMTP\r\n"
@@ -216,3 +216,34 @@ def test_logins_stand_the_crowd():
         for sock in crowd:
             sock.close()
         ours.close()
+
+
+def rss_kib(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return int(re.search(r"VmRSS:\s+(\d+)", status.read()).group(1))
+
+
+def abort_logins(box, count):
+    """A server name that nobody has, and a login that is never finished."""
+    context = tls_context()
+    for i in range(count):
+        with box.connect("submissions", is_raw=True) as raw, \
+                context.wrap_socket(raw, server_hostname=f"{os.urandom(8).hex()}.example") as sock, \
+                sock.makefile("rwb") as file:
+            assert file.readline() == GREETING
+            file.write(b"EHLO x\r\nAUTH " + (b"LOGIN\r\n", b"PLAIN\r\n")[i % 2])
+            file.flush()
+            while file.readline()[:3] != b"334":
+                pass
+            if i % 3 == 0:
+                file.write(b"YWxpY2" * 100)
+                file.flush()
+
+
+@pytest.mark.skipif("asan" in BUILD, reason="the sanitizer keeps what was freed")
+def test_logins_that_are_aborted_leave_nothing(box):
+    pid = box.pids()["smtpd-receive"]
+    abort_logins(box, 200)
+    before = rss_kib(pid)
+    abort_logins(box, 2 * SLOW)
+    assert rss_kib(pid) - before < 1024
