@@ -90,6 +90,56 @@ void action_setting(struct request *rq)
 	act(rq, &WORDS("set", form_cstr(rq, "name"), form_cstr(rq, "value")), "/system", "changed");
 }
 
+/* --- failed logins
+ * ------------------------------------------------------------------------------------- */
+static void failure_row(struct html *h, const struct request *rq, const struct answer *a, size_t i)
+{
+	HTML(h, R("<tr><td>"), T(answer_text(a, i, "kind")), R("</td><td>"),
+	    T(answer_text(a, i, "who")), R("</td><td>"), N(answer_number(a, i, "failures")),
+	    R("</td><td>"));
+	if (answer_number(a, i, "stopped"))
+		dot(h, NOTICE_BAD, TEXT_FAILURES_STOPPED);
+	HTML(h, R("</td><td>"));
+	form_begin(h, rq, "/logs/failures");
+	hidden(h, "verb", SPAN("forget"));
+	hidden(h, "who", answer_text(a, i, "who"));
+	HTML(h, R("<button class=\"quiet\">"), L(FAILURES_FORGET),
+	    R("</button></form></td></tr>\n"));
+}
+
+static void failures(struct html *h, struct request *rq)
+{
+	struct err err = ERR_INIT;
+	struct answer a;
+
+	if (admin_call(rq, &WORDS("failures", "list"), &a, &err) < 0 || a.code != ERR_NONE)
+		return;
+	HTML(h, R("<section><h2>"), L(FAILURES), R("</h2>\n<p>"), L(FAILURES_HINT), R("</p>\n"));
+	if (a.count == 0)
+		HTML(h, R("<p>"), L(NONE_YET), R("</p>\n"));
+	else
+		HTML(h, R("<div class=\"scroll\"><table>\n<tr><th>"), L(KIND), R("</th><th>"),
+		    L(WHO), R("</th><th>"), L(FAILURES_COUNT), R("</th><th></th><th></th></tr>\n"));
+	for (size_t i = 0; i < a.count && i < 200; i++)
+		failure_row(h, rq, &a, i);
+	if (a.count > 0)
+		HTML(h, R("</table></div>\n"));
+	form_begin(h, rq, "/logs/failures");
+	hidden(h, "verb", SPAN("block"));
+	input(h, TEXT_FAILURES_ADDRESS, "who", "text", SPAN(""), "required maxlength=\"50\"");
+	form_end(h, TEXT_FAILURES_BLOCK);
+	same_command(h, "failures list, failures forget ADDRESS|ACCOUNT, failures block ADDRESS");
+	HTML(h, R("</section>\n"));
+}
+
+void action_failures(struct request *rq)
+{
+	bool is_block = span_eq(request_form(rq, "verb"), SPAN("block"));
+
+	act(rq, &WORDS("failures", is_block ? "block" : "forget", form_cstr(rq, "who")), "/logs",
+	    "changed");
+}
+
 /* --- the audit trail
  * ----------------------------------------------------------------------------------- */
 void page_logs(struct request *rq)
@@ -113,6 +163,7 @@ void page_logs(struct request *rq)
 	}
 	HTML(&h, R("</table></div>\n"));
 	same_command(&h, "audit list 200");
+	failures(&h, rq);
 	HTML(&h, R("<section><h2>"), L(RECORD), R("</h2>\n<p>"), L(RECORD_HINT), R("</p>\n"));
 	form_begin(&h, rq, "/logs/record");
 	input(&h, TEXT_RECORD_CLIENT, "client", "text", SPAN(""), "required maxlength=\"45\"");

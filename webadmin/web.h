@@ -186,6 +186,7 @@ void action_route_add(struct request *rq);
 void action_route_remove(struct request *rq);
 void action_queue_all(struct request *rq);
 void action_record(struct request *rq);
+void action_failures(struct request *rq);
 void page_ports(struct request *rq);
 void action_port_set(struct request *rq);
 void action_port_add(struct request *rq);

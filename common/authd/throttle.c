@@ -180,6 +180,40 @@ void throttle_end(struct throttle *t, const struct throttle_who *who, bool is_fa
 		end(t, 'a', who->account, is_failure, now);
 }
 
+void throttle_each(struct throttle *t, uint64_t now,
+    void (*fn)(void *arg, const struct throttle_row *row), void *arg)
+{
+	LIST_EACH_SAFE (it, &t->order) {
+		struct bucket *b = container_of(it, struct bucket, link);
+		struct throttle_row row = {.is_network = b->key[0] == 'n',
+		    .name = span_make(b->key + 1, b->key_n - 1),
+		    .failures = failures(b, now)};
+
+		fn(arg, &row);
+	}
+}
+
+bool throttle_forget(struct throttle *t, bool is_network, struct span name)
+{
+	struct bucket *b = find(t, is_network ? 'n' : 'a', name);
+
+	if (!b)
+		return false;
+	/* One that is being verified comes back to it. */
+	if (b->pending > 0)
+		memset(b->failures, 0, sizeof(b->failures));
+	else
+		drop(t, b);
+	return true;
+}
+
+void throttle_block(struct throttle *t, struct span network, uint64_t count, uint64_t now)
+{
+	struct bucket *b = obtain(t, 'n', network, now);
+
+	b->failures[b->slot % SLOTS] += (uint32_t)(count < UINT32_MAX / 8 ? count : UINT32_MAX / 8);
+}
+
 size_t throttle_count(const struct throttle *t)
 {
 	return hash_count(t->buckets);

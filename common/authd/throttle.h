@@ -32,6 +32,20 @@ enum throttle_answer throttle_ask(struct throttle *t, const struct throttle_who 
 void throttle_begin(struct throttle *t, const struct throttle_who *who, uint64_t now);
 void throttle_end(
     struct throttle *t, const struct throttle_who *who, bool is_failure, uint64_t now);
+
+struct throttle_row {
+	bool is_network; /* else an account */
+	struct span name;
+	uint64_t failures; /* in the last hour */
+};
+
+/* Those used most recently first. */
+void throttle_each(struct throttle *t, uint64_t now,
+    void (*fn)(void *arg, const struct throttle_row *row), void *arg);
+/* False: nothing was counted for it. */
+bool throttle_forget(struct throttle *t, bool is_network, struct span name);
+/* Counts so many failures at once: no more is let through for an hour. */
+void throttle_block(struct throttle *t, struct span network, uint64_t failures, uint64_t now);
 size_t throttle_count(const struct throttle *t); /* buckets */
 
 #endif

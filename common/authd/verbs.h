@@ -114,6 +114,10 @@ void verb_ping(struct call *call);
 void verb_help(struct call *call);
 /* audit.c */
 void verb_audit_list(struct call *call);
+/* verbs_failures.c */
+void verb_failures_list(struct call *call);
+void verb_failures_forget(struct call *call);
+void verb_failures_block(struct call *call);
 /* forward.c */
 void verb_status(struct call *call);
 void verb_forward(struct call *call);

@@ -43,6 +43,7 @@ static const char usage_text[] =
     "  sender add|remove ACCOUNT ADDRESS  sender list ACCOUNT\n"
     "  alias add ADDRESS TARGET ...       alias remove ADDRESS, alias list\n"
     "  set NAME VALUE [NAME VALUE ...]    get [NAME], unset NAME ..., diff, confirm\n"
+    "  failures list                      failures forget ADDRESS|ACCOUNT, block ADDRESS\n"
     "  audit list [COUNT]                 who changed what\n"
     "  cert list                          cert show|check|rollback|remove ID\n"
     "  cert new ID [NAME...]              self-signed; cert csr ID [NAME...] for a CA\n"

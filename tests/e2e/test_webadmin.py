@@ -580,6 +580,31 @@ def test_the_queue_as_a_whole(admin, server):
     assert "Changed." in page.text
 
 
+def test_failed_logins(admin, server):
+    server.add_account("henry@example.test")
+    browser = Browser(server.web_port)
+    for _ in range(3):
+        assert browser.sign_in("henry@example.test", "wrong " + PASSWORD).status == 403
+    rows = {r["who"]: r for r in server.ctl("failures", "list")}
+    assert rows["henry@example.test"]["failures"] == 3
+    assert rows["henry@example.test"]["stopped"] is False
+    assert rows["127.0.0.0/24"]["kind"] == "network" and rows["127.0.0.0/24"]["failures"] >= 3
+    page = admin.open("/logs")
+    assert "henry@example.test" in page.text
+    page = admin.submit("/logs/failures", having={"who": "henry@example.test"})
+    assert "Changed." in page.text
+    assert "henry@example.test" not in {r["who"] for r in server.ctl("failures", "list")}
+    admin.open("/logs")
+    page = admin.submit("/logs/failures", having={"verb": "block"}, who="127.0.0.1")
+    assert "kept out" in page.text
+    assert Browser(server.web_port).sign_in("henry@example.test", PASSWORD).status == 403
+    page = admin.submit("/logs/failures", having={"who": "127.0.0.0/24"})
+    assert "kept out" not in page.text
+    assert Browser(server.web_port).sign_in("henry@example.test", PASSWORD).path == "/me"
+    admin.open("/logs")
+    assert admin.submit("/logs/failures", having={"verb": "block"}, who=EVIL).status == 409
+
+
 def test_a_session_is_recorded(admin, server):
     admin.open("/logs")
     page = admin.submit("/logs/record", client="192.0.2.77")

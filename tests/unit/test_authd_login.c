@@ -49,6 +49,42 @@ START_TEST(throttle_by_network)
 }
 END_TEST
 
+static void count_row(void *arg, const struct throttle_row *row)
+{
+	uint64_t *sum = arg;
+
+	ck_assert(span_eq(row->name, row->is_network ? SPAN("net") : SPAN("alice")));
+	*sum += row->failures;
+}
+
+START_TEST(throttle_seen_forgotten_and_blocked)
+{
+	struct throttle *t = throttle_new(1000);
+	struct throttle_who w = who("net", "alice");
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < 10; i++)
+		fail_once(t, &w, 1000);
+	throttle_each(t, 1000, count_row, &sum);
+	ck_assert_uint_eq(sum, 20);
+	ck_assert_int_eq(throttle_ask(t, &w, &limits, 1000), THROTTLE_STOP);
+	ck_assert(throttle_forget(t, true, SPAN("net")));
+	ck_assert(throttle_forget(t, false, SPAN("alice")));
+	ck_assert(!throttle_forget(t, true, SPAN("net")));
+	ck_assert_int_eq(throttle_ask(t, &w, &limits, 1000), THROTTLE_GO);
+	throttle_block(t, SPAN("net"), UINT64_MAX, 1000);
+	throttle_block(t, SPAN("net"), UINT64_MAX, 1000);
+	ck_assert_int_eq(throttle_ask(t, &w, &limits, 1000 + 3599), THROTTLE_STOP);
+	ck_assert_int_eq(throttle_ask(t, &w, &limits, 1000 + 4200), THROTTLE_GO);
+	/* One that is being verified meanwhile is still counted down. */
+	throttle_begin(t, &w, 6000);
+	ck_assert(throttle_forget(t, true, SPAN("net")));
+	throttle_end(t, &w, false, 6000);
+	ck_assert_uint_eq(throttle_count(t), 0);
+	throttle_free(t);
+}
+END_TEST
+
 START_TEST(throttle_by_account)
 {
 	struct throttle *t = throttle_new(1000);
@@ -418,6 +454,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(c, throttle_by_network);
+	tcase_add_test(c, throttle_seen_forgotten_and_blocked);
 	tcase_add_test(c, throttle_by_account);
 	tcase_add_test(c, throttle_any_hour);
 	tcase_add_test(c, throttle_counts_what_runs);
