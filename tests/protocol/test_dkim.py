@@ -208,6 +208,27 @@ def test_notices_are_signed_and_what_strangers_sent_is_not(world):
     assert not refusing.messages
 
 
+def test_a_domain_with_other_letters(world):
+    """Signed as its A-labels say, whichever way From is written."""
+    world.box.ctl("domain", "add", "b\u00fccher.test")
+    world.box.add_account("eva@b\u00fccher.test")
+    for row in world.box.ctl("domain", "dns", "b\u00fccher.test"):
+        if row["purpose"] == "dkim":
+            world.dns.records[record(row)[:2]] = [record(row)[2]]
+    domain, sink = world.sink(extensions=["8BITMIME", "SMTPUTF8"])
+    for sender in ("eva@xn--bcher-kva.test", "eva@b\u00fccher.test"):
+        with smtplib.SMTP_SSL("127.0.0.1", world.box.ports["submissions"],
+                              context=tls_context()) as client:
+            client.login("eva@xn--bcher-kva.test", PASSWORD)
+            client.sendmail(sender, [f"bob@{domain}"],
+                            f"From: {sender}\r\nSubject: x\r\n\r\nx\r\n".encode(),
+                            mail_options=["SMTPUTF8", "BODY=8BITMIME"])
+    messages = world.box.wait_for(lambda: len(sink.messages) == 2 and sink.messages)
+    for message in messages:
+        assert {s[0] for s in signatures(message.data)} == {"xn--bcher-kva.test"}
+        assert verified(world, message.data) == [True, True]
+
+
 # --- keys --------------------------------------------------------------------------------------
 def test_other_names_of_a_domain_sign_for_themselves(world):
     world.box.ctl("domain", "alias", "add", "other.test", "example.test")
