@@ -525,3 +525,50 @@ def test_who_wants_to_hear_nothing_hears_nothing(world):
     world.submit(f"bob@{domain}", rcpt_options=["NOTIFY=NEVER"])
     world.wait(lambda: "event=smtp-failed" in world.box.log_text() and not world.queue(domain))
     assert not world.inbox()
+
+
+# --- what comes back later ---------------------------------------------------------------------
+def report(kind, about):
+    return (f"From: MAILER-DAEMON@far.test\r\nTo: alice@example.test\r\nSubject: about {about}\r\n"
+            f"MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type={kind}; boundary=b\r\n"
+            "\r\n--b\r\nContent-Type: text/plain\r\n\r\nsorry\r\n"
+            f"--b\r\nContent-Type: message/{kind}\r\n\r\n"
+            f"Feedback-Type: abuse\r\nFinal-Recipient: rfc822; {about}\r\n\r\n--b--\r\n")
+
+
+@pytest.mark.parametrize("kind", ["delivery-status", "feedback-report", "disposition-notification"])
+def test_late_bounces_and_complaints_are_delivered_and_never_answered(world, kind):
+    """RFC 3464, RFC 5965, RFC 8098: from nobody, to a user, on port 25."""
+    about = f"{uuid.uuid4().hex[:8]}@far.test"
+    with smtplib.SMTP("127.0.0.1", world.box.ports["smtp"]) as client:
+        client.sendmail("", ["alice@example.test"], report(kind, about))
+        # One for a user who is not there is refused, not answered.
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            client.sendmail("", ["nobody@example.test"], report(kind, about))
+    came = world.wait(world.inbox)
+    assert [m["Subject"] for m in came] == [f"about {about}"]
+    assert came[0].get_content_type() == "multipart/report" and came[0]["Return-Path"] == "<>"
+    world.wait(lambda: not [r for r in world.box.ctl("queue", "list") if r["sender"] == ""])
+
+
+@pytest.mark.parametrize("ret,size,kind", [
+    ("RET=FULL", 100, "message/rfc822"), ("RET=HDRS", 100, "text/rfc822-headers"),
+    (None, 100, "message/rfc822"), ("RET=FULL", 400000, "text/rfc822-headers")])
+def test_what_of_the_message_comes_back(world, ret, size, kind):
+    domain, _ = world.domain({"replies": {"RCPT": "550 5.1.1 no such user"}})
+    text = "Subject: orig\r\n\r\n" + ("y" * 78 + "\r\n") * (size // 80)
+    world.submit(f"bob@{domain}", text=text, options=[ret] if ret else [],
+                 rcpt_options=["NOTIFY=FAILURE"])
+    message, _ = world.bounce()
+    assert list(message.iter_parts())[2].get_content_type() == kind
+    assert "Subject: orig" in list(message.iter_parts())[2].as_string()
+
+
+def test_a_recipient_who_wants_no_delay_notice():
+    world = World()
+    world.box.settings.update({"retry.notice": "1s", "retry.schedule": "1s, 1s, 10m"})
+    with world.box:
+        domain, _ = world.domain(None)
+        world.submit(f"bob@{domain}", rcpt_options=["NOTIFY=FAILURE,SUCCESS"])
+        world.wait(lambda: [r for r in world.queue(domain) if r["tries"] == 3 and r["reply"]])
+        assert not world.inbox()

@@ -99,6 +99,20 @@ def test_tls_at_a_smarthost(world, stance, name, tls, good):
         world.box.ctl("queue", "delete", row["id"])
 
 
+@pytest.mark.parametrize("stance,extensions,good", [
+    ("verified", ["REQUIRETLS"], True), ("verified", [], False), ("required", ["REQUIRETLS"], False)])
+def test_requiretls_over_what_is_verified(world, stance, extensions, good):
+    domain, _ = world.domain({})
+    sink, host = relay(world, tls=world.tls, extensions=["PIPELINING"] + extensions)
+    world.box.ctl("route", "add", "all", host, f"tls={stance}")
+    world.submit(f"bob@{domain}", options=["REQUIRETLS"])
+    if good:
+        world.wait(lambda: sink.messages)
+        assert "REQUIRETLS" in sink.messages[0].mail_options
+    else:
+        assert world.bounce()[1][0]["Status"] == "5.7.30" and not sink.messages
+
+
 def test_tls_from_the_first_byte(world):
     domain, _ = world.domain({})
     sink, host = relay(world, port=465, tls=world.tls, extensions=["AUTH PLAIN"])
