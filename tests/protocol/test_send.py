@@ -15,7 +15,7 @@ import uuid
 import pytest
 
 from appliance import PASSWORD, Appliance, tls_context
-from internet import A, AAAA, MX, PTR, Dns, Sink
+from internet import A, AAAA, CNAME, MX, PTR, Dns, Sink
 
 OWN6 = "2001:470:1::7"  # said to be ours; resolvers answer for ::1 and example networks themselves
 FAST = {"dns.trust_anchor": "none", "retry.schedule": "1s", "retry.lifetime": "5d"}
@@ -195,6 +195,37 @@ def test_without_mx_the_domain_itself(world):
     world.dns.records[(domain, A)] = [sink.address]
     world.submit(f"bob@{domain}")
     world.wait(lambda: sink.messages)
+
+
+def test_names_that_stand_for_others(world):
+    """RFC 5321 section 5.1: a domain, and a mail server, that are CNAMEs; and a ring of them."""
+    domain, (sink,) = world.domain({})
+    alias, host, ring = (f"{kind}-{domain}" for kind in ("alias", "host", "ring"))
+    world.dns.records[(alias, CNAME)] = [domain]
+    world.submit(f"bob@{alias}")
+    world.wait(lambda: len(sink.messages) == 1)
+    assert sink.messages[0].recipients == [f"bob@{alias}"]
+    world.dns.records[(f"m.{host}", CNAME)] = [f"mx1.{domain}"]
+    world.dns.records[(host, MX)] = [(5, f"m.{host}")]
+    world.submit(f"bob@{host}")
+    world.wait(lambda: len(sink.messages) == 2)
+    for i in range(3):
+        world.dns.records[(f"n{i}.{ring}", CNAME)] = [f"n{(i + 1) % 3}.{ring}"]
+    world.submit(f"bob@n0.{ring}")
+    row = world.wait(lambda: [r for r in world.queue(f"n0.{ring}") if r["reply"]], 60)[0]
+    assert row["state"] == "waiting" and "4.4." in row["reply"]
+    world.box.ctl("queue", "delete", row["id"])
+
+
+def test_equal_servers_share_the_load(world):
+    domain, sinks = world.domain({}, {}, {})
+    world.dns.records[(domain, MX)] = [(10, f"mx{i + 1}.{domain}") for i in range(3)]
+    for i in range(40):
+        other = f"s{i}.{domain}"
+        world.dns.records[(other, MX)] = world.dns.records[(domain, MX)]
+        world.submit(f"bob@{other}")
+    world.wait(lambda: sum(len(s.messages) for s in sinks) == 40)
+    assert all(len(s.messages) > 2 for s in sinks)
 
 
 def test_an_address_literal(world):

@@ -54,6 +54,8 @@ class Dns(threading.Thread):
         if name in self.silent:
             return None
         found = self.records.get((name, kind), [])
+        if not found and (name, CNAME) in self.records:
+            kind, found = CNAME, self.records[(name, CNAME)]
         exists = found or any(key[0] == name or key[0].endswith("." + name) for key in self.records)
         code = SERVFAIL if name in self.broken else NOERROR if exists else NXDOMAIN
         answers = b"".join(self.record(name, kind, data) for data in found)
