@@ -79,6 +79,7 @@ struct session {
 	struct source source;
 	struct dkim_keys *keys; /* while the content is prepared */
 	struct db_job job;
+	struct work work;
 	struct strbuf slice; /* of the content, not yet written */
 	struct stuffer stuffer;
 	enum convert_status content; /* looked at if the server is not up to all of it */

@@ -74,34 +74,48 @@ static void next_mail(struct session *c, bool is_clean)
 }
 
 /* --- before the first command ----------------------------------------------------------------- */
-static void prepare_run(struct db_job *job, struct db_txn *txn)
+/* On a worker thread. */
+static void prepare(struct session *c, const struct queue_entry *e, struct err *err)
 {
-	struct session *c = container_of(job, struct session, job);
 	struct blob_dir *dir = queue_blobs(c->send->queue);
 	struct convert_plan *plan = NULL;
-	struct queue_entry e;
 
 	c->content = CONVERT_NOTHING;
-	if (queue_entry_get(txn, c->mail->entry.qid, &e, &job->err) < 0)
+	if (envelope_needs_plan(c) && source_plan(dir, &e->blob, &plan, &c->content, err) < 0)
 		return;
-	if (envelope_needs_plan(c) && source_plan(dir, &e.blob, &plan, &c->content, &job->err) < 0)
-		return;
-	if (c->content != CONVERT_NEEDED) {
-		c->has_utf8_header = plan && convert_plan_has_utf8_header(plan);
-		snprintf(
-		    c->obstacle, sizeof(c->obstacle), "%s", plan ? convert_plan_why(plan) : "");
+	c->has_utf8_header = plan && convert_plan_has_utf8_header(plan);
+	snprintf(c->obstacle, sizeof(c->obstacle), "%s", plan ? convert_plan_why(plan) : "");
+	if (c->content != CONVERT_NEEDED || (c->caps & CAP_8BITMIME)) {
 		convert_plan_free(plan);
 		plan = NULL;
 	}
-	if (source_open(dir, &e.blob, plan, &c->source, &job->err) == 0)
-		(void)sign_first_slice(c, &e, &job->err);
+	if (source_open(dir, &e->blob, plan, &c->source, err) == 0)
+		(void)sign_first_slice(c, e, err);
+}
+
+/* A body in the queue's environment is small: read within the transaction. */
+static void prepare_run(struct db_job *job, struct db_txn *txn)
+{
+	struct session *c = container_of(job, struct session, job);
+	struct queue_entry e;
+
+	if (queue_entry_get(txn, c->mail->entry.qid, &e, &job->err) == 0)
+		prepare(c, &e, &job->err);
+}
+
+/* A file is read without one: it may take a while. */
+static void prepare_file(struct work *w)
+{
+	struct session *c = container_of(w, struct session, work);
+
+	prepare(c, &c->mail->entry, &c->job.err);
 }
 
 static void say_envelope(struct session *c);
 
-static void prepare_done(struct db_job *job)
+static void prepared(struct session *c)
 {
-	struct session *c = container_of(job, struct session, job);
+	const struct err *err = &c->job.err;
 	struct reply why;
 
 	c->is_reading = false;
@@ -113,8 +127,8 @@ static void prepare_done(struct db_job *job)
 		session_go_on(c);
 		return;
 	}
-	if (job->err.code != ERR_NONE) {
-		reply_make(&why, 451, "4.3.0 local error: %s", job->err.text);
+	if (err->code != ERR_NONE) {
+		reply_make(&why, 451, "4.3.0 local error: %s", err->text);
 		transfer_abort(c, RESULT_LATER, &why);
 	} else if (!envelope_is_possible(c, &why)) {
 		transfer_abort(c, RESULT_NEVER, &why);
@@ -123,6 +137,16 @@ static void prepare_done(struct db_job *job)
 		say_envelope(c);
 	else
 		transfer_start(c);
+}
+
+static void prepare_done(struct db_job *job)
+{
+	prepared(container_of(job, struct session, job));
+}
+
+static void prepare_file_done(struct work *w)
+{
+	prepared(container_of(w, struct session, work));
 }
 
 static struct mail *take_next(struct session *c)
@@ -152,7 +176,11 @@ void transfer_start(struct session *c)
 	c->is_reading = true;
 	c->keys = dkim_keys_ref(c->send->keys);
 	c->job = (struct db_job){.run = prepare_run, .done = prepare_done};
-	queue_read(c->send->queue, &c->job);
+	c->work = (struct work){.run = prepare_file, .done = prepare_file_done};
+	if (c->mail->entry.blob.is_file)
+		workers_submit(queue_workers(c->send->queue), &c->work);
+	else
+		queue_read(c->send->queue, &c->job);
 }
 
 /* --- the content ------------------------------------------------------------------------------ */
