@@ -28,38 +28,43 @@ static void begin_again(struct dkim_feed *f, const char *why)
 	timer_set(&f->again, f->pause);
 }
 
-/* Where the next page begins; false if this one does not go on from the last. */
-static bool take_page(struct dkim_feed *f, struct ipc_dkim_set *set)
+/* Whether a page is the one that comes next. */
+static bool goes_on(const struct dkim_feed *f, const struct ipc_dkim_set *set)
+{
+	return set->is_first == (f->after[0] == '\0') &&
+	       (set->is_first || set->generation == f->page_generation);
+}
+
+/* Where the next page begins. */
+static void take_page(struct dkim_feed *f, struct ipc_dkim_set *set)
 {
 	struct ipc_dkim_key key, last = {.domain = SPAN("")};
 
-	if (set->is_first != (f->after[0] == '\0') ||
-	    (!set->is_first && set->generation != f->page_generation))
-		return false;
 	while (ipc_dkim_next(set, &key))
 		last = key;
-	if (!set->is_last && (last.domain.n == 0 || last.domain.n >= sizeof(f->after)))
-		return false;
 	f->page_generation = set->generation;
 	memset(f->after, 0, sizeof(f->after));
 	if (set->is_last)
 		f->generation = set->generation;
-	else
+	else if (last.domain.n < sizeof(f->after))
 		memcpy(f->after, last.domain.p, last.domain.n);
-	return true;
 }
 
-/* What is wrong with an answer; NULL: nothing, and the role has it. */
+/* What is wrong with an answer; NULL: nothing, and the role has it, or will be given it again. */
 static const char *pass_on(struct dkim_feed *f, const struct ipc_msg *msg)
 {
 	struct ipc_dkim_set set;
 
 	if (msg->type != IPC_DKIM_SET || !ipc_dec_dkim_set(msg->body, &set))
 		return "keyd has no answer that makes sense";
-	if (!take_page(f, &set))
+	if (!goes_on(f, &set))
 		return "keys changed meanwhile";
-	if (!program_send(f->role->program, LINK_DKIM, 0, msg->body, NULL, 0))
-		return "the role takes nothing";
+	if (program_send(f->role->program, LINK_DKIM, 0, msg->body, NULL, 0)) {
+		take_page(f, &set);
+		ask(f);
+	} else {
+		timer_set(&f->again, AGAIN_MS); /* it has not read what came before */
+	}
 	return NULL;
 }
 
@@ -79,7 +84,6 @@ static void on_set(void *arg, const struct ipc_msg *msg, const struct err *err)
 		return;
 	}
 	f->pause = 0;
-	ask(f);
 }
 
 static void ask(struct dkim_feed *f)

@@ -18,6 +18,7 @@
 #define JOBS_MAX 32
 #define ROWS_MAX (3 * 1024 * 1024)
 #define ROW_MAX (8 * 1024)
+#define UNTOLD_MAX 64
 
 struct dkim_job;
 
@@ -43,6 +44,7 @@ struct dkim_job {
 	struct strbuf rows; /* records, each a byte string */
 	char text[600];
 	bool has_changed; /* what signs, or is published */
+	size_t untold;    /* changes that monitors have not heard of */
 	struct err err;
 };
 
@@ -347,9 +349,15 @@ static void done(struct work *w)
 	struct dkim_job *j = container_of(w, struct dkim_job, work);
 	struct keyd *k = j->k;
 
-	if (j->has_changed)
+	bool goes_on = j->has_more && !k->role->is_draining;
+
+	/* Each time all keys go to who signs: not for each of many that are made. */
+	j->untold += j->has_changed;
+	if (j->untold > 0 && (!goes_on || j->untold == UNTOLD_MAX)) {
+		j->untold = 0;
 		keyd_dkim_changed(k);
-	if (j->has_more && !k->role->is_draining) {
+	}
+	if (goes_on) {
 		workers_submit(k->makers, &j->work);
 		return;
 	}
