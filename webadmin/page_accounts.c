@@ -346,6 +346,7 @@ void page_account(struct request *rq)
 		html_url(&h, address);
 		HTML(&h, R("\">"), L(UNDELETE_LINK), R("</a></p>\n"));
 		devices(&h, rq, address);
+		sending_section(&h, rq, address);
 	}
 	account_forms(&h, rq, &a, address);
 	page_end(&h);

@@ -25,10 +25,14 @@ void page_aliases(struct request *rq)
 		HTML(&h, R("<p class=\"hint\">"), L(NONE_YET), R("</p>\n"));
 	else
 		HTML(&h, R("<div class=\"scroll\"><table>\n<tr><th>"), L(ADDRESS), R("</th><th>"),
-		    L(ALIAS_TARGETS), R("</th><th></th></tr>\n"));
+		    L(ALIAS_TARGETS), R("</th><th>"), L(ALIAS_UNTIL_SHORT),
+		    R("</th><th></th></tr>\n"));
 	for (size_t i = 0; i < a.count; i++) {
 		HTML(&h, R("<tr><td>"), T(answer_text(&a, i, "alias")), R("</td><td>"),
-		    T(answer_text(&a, i, "targets")), R("</td>"));
+		    T(answer_text(&a, i, "targets")), R("</td><td>"));
+		if (answer_number(&a, i, "until"))
+			html_time(&h, answer_number(&a, i, "until"));
+		HTML(&h, R("</td>"));
 		remove_cell(&h, rq, "/aliases/remove", answer_text(&a, i, "alias"));
 	}
 	if (a.count > 0)
@@ -37,8 +41,9 @@ void page_aliases(struct request *rq)
 	form_begin(&h, rq, "/aliases/add");
 	input(&h, TEXT_ALIAS_NAME, "name", "text", SPAN(""), "required autocomplete=\"off\"");
 	input(&h, TEXT_ALIAS_TARGETS, "targets", "text", SPAN(""), "required autocomplete=\"off\"");
+	input(&h, TEXT_ALIAS_UNTIL, "until", "text", SPAN(""), "autocomplete=\"off\"");
 	form_end(&h, TEXT_ADD);
-	same_command(&h, "alias add ADDRESS TARGET ...");
+	same_command(&h, "alias add ADDRESS TARGET ... [--until DAY|+7d]");
 	HTML(&h, R("</section>\n"));
 	page_end(&h);
 }
@@ -49,7 +54,7 @@ void action_alias_add(struct request *rq)
 	struct span rest = request_form(rq, "targets");
 
 	/* Targets stand apart by spaces or commas. */
-	while (rest.n > 0 && cmd.count < CALL_WORDS_MAX) {
+	while (rest.n > 0 && cmd.count < CALL_WORDS_MAX - 2) {
 		size_t n = 0;
 
 		while (n < rest.n && rest.p[n] != ' ' && rest.p[n] != ',')
@@ -60,6 +65,10 @@ void action_alias_add(struct request *rq)
 			cmd.words[cmd.count++] = word ? word : "";
 		}
 		rest = span_from(rest, n + 1);
+	}
+	if (request_form(rq, "until").n > 0) {
+		cmd.words[cmd.count++] = "--until";
+		cmd.words[cmd.count++] = form_cstr(rq, "until");
 	}
 	act(rq, &cmd, "/aliases", "added");
 }

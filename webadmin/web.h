@@ -168,6 +168,9 @@ void action_account_remove(struct request *rq);
 void action_account_app_add(struct request *rq);
 void action_account_app_remove(struct request *rq);
 void action_account_totp_remove(struct request *rq);
+void action_sender_add(struct request *rq);
+void action_sender_remove(struct request *rq);
+void action_account_limits(struct request *rq);
 void page_aliases(struct request *rq);
 void action_alias_add(struct request *rq);
 void action_alias_remove(struct request *rq);
@@ -218,6 +221,8 @@ void public_mta_sts(struct request *rq);
 void asset_css(struct request *rq);
 void asset_js(struct request *rq);
 
+/* A section of an account's page. */
+void sending_section(struct html *h, struct request *rq, struct span address);
 /* A section of the certificates' page; nothing if that part does not run. */
 void acme_door(struct html *h, struct request *rq);
 #define CERT_ID_RULE "required pattern=\"[a-z0-9][a-z0-9-]*\" maxlength=\"64\""

@@ -217,6 +217,37 @@ def test_aliases_and_domains(admin, server):
     assert "second.test" not in page.text
 
 
+def test_what_an_account_may_send(admin, server):
+    server.add_account("iris@example.test")
+    admin.open("/account?a=iris%40example.test")
+    page = admin.submit("/account/sender", sender="@example.test")
+    assert "Added." in page.text and "@example.test" in page.text
+    assert len(server.ctl("sender", "list", "iris@example.test")) == 1
+    page = admin.submit("/account/sender-remove")
+    assert not server.ctl("sender", "list", "iris@example.test")
+    page = admin.submit("/account/limits", per_hour="17")
+    assert "Changed." in page.text
+    limits, = server.ctl("account", "limits", "iris@example.test")
+    assert limits["per_hour"] == 17 and limits["per_day"] == 0
+    page = admin.submit("/account/limits", per_hour="")
+    assert server.ctl("account", "limits", "iris@example.test")[0]["per_hour"] == 0
+    page = admin.submit("/account/limits", per_hour="many")
+    assert page.status == 409
+
+
+def test_an_alias_for_a_while(admin, server):
+    admin.open("/aliases")
+    page = admin.submit("/aliases/add", name="shop@example.test", targets="alice@example.test",
+                        until="+7d")
+    assert "Added." in page.text
+    row, = [a for a in server.ctl("alias", "list") if a["alias"] == "shop@example.test"]
+    assert 6 * 86400 < row["until"] - time.time() < 8 * 86400
+    server.ctl("alias", "remove", "shop@example.test")
+    admin.open("/aliases")
+    assert admin.submit("/aliases/add", name="shop@example.test", targets="alice@example.test",
+                        until="soon").status == 409
+
+
 def test_stored_text_is_escaped_everywhere(admin, server):
     server.ctl("app-password", "add", "bob@example.test", EVIL)
     page = admin.open("/account?a=bob%40example.test")
