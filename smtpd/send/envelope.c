@@ -107,7 +107,7 @@ void envelope_add_mail(struct session *c, struct strbuf *b)
 	add_address(c, mail_sender(c->mail), b);
 	strbuf_add_str(b, ">");
 	if (c->caps & CAP_SIZE)
-		strbuf_addf(b, " SIZE=%llu", (unsigned long long)e->blob.size);
+		strbuf_addf(b, " SIZE=%llu", (unsigned long long)e->blob.size + c->signature_size);
 	if (e->is_8bit && (c->caps & CAP_8BITMIME))
 		strbuf_add_str(b, " BODY=8BITMIME");
 	if (c->says_utf8)

@@ -78,6 +78,7 @@ struct session {
 	unsigned mails; /* over this connection */
 	struct source source;
 	struct dkim_keys *keys; /* while the content is prepared */
+	size_t signature_size;  /* bytes that signing added */
 	struct db_job job;
 	struct work work;
 	struct strbuf slice; /* of the content, not yet written */

@@ -116,6 +116,7 @@ int sign_first_slice(struct session *c, const struct queue_entry *e, struct err 
 	bool is_whole;
 	int rc;
 
+	c->signature_size = 0;
 	if (source_read(&c->source, &c->slice, SLICE, err) < 0)
 		return -1;
 	if (!c->keys || !is_ours(e))
@@ -134,6 +135,7 @@ int sign_first_slice(struct session *c, const struct queue_entry *e, struct err 
 		queue_id_format(qid, e->qid);
 		log_info("not-signed", LOG_STR("qid", qid), LOG_STR("reason", why));
 	}
+	c->signature_size = fields.n;
 	if (rc == 0)
 		rc = put_in_front(c, e, strbuf_span(&fields), is_whole, err);
 	strbuf_clear(&fields);

@@ -25,7 +25,7 @@ class World:
         self.dns = Dns()
         self.sinks = {}
         self.first = Sink("127.0.2.1", 0)
-        self.next = 2
+        self.next, self.last = 2, None
         self.box = Appliance(accounts=("alice",), settings={
             "dns.trust_anchor": "none", "retry.schedule": "1s", "dns.server": self.dns.address,
             "outbound.port": str(self.first.port), "web.port": "0", "outbound.bind": OWN})
@@ -49,7 +49,8 @@ class World:
         """What came out at the other side."""
         domain, sink = self.sink(**sink_options)
         self.submit(f"bob@{domain}", text, options=options)
-        return self.box.wait_for(lambda: sink.messages)[0].data
+        self.last = self.box.wait_for(lambda: sink.messages)[0]
+        return self.last.data
 
     def keys(self, state=None):
         return [k for k in self.box.ctl("dkim", "list", "example.test")
@@ -151,6 +152,7 @@ def test_signatures_verify(world, name):
     assert sorted(signatures(message)) == sorted(
         ("example.test", k["selector"], k["algorithm"]) for k in keys)
     assert {k["algorithm"] for k in keys} == {"rsa-sha256", "ed25519-sha256"}
+    assert int(re.search(r"SIZE=(\d+)", world.last.mail_options)[1]) == len(message)
     assert verified(world, message) == [True, True]
 
 
