@@ -67,8 +67,14 @@ void page_system(struct request *rq)
 		return;
 	page_begin(&h, rq, TEXT_MENU_SYSTEM);
 	pending_notice(&h, rq);
-	HTML(&h, R("<p>mailstead "), S(MS_VERSION), R("</p>\n<h2>"), L(SETTINGS),
-	    R("</h2>\n<form method=\"get\" class=\"search\" role=\"search\"><label><span>"),
+	HTML(&h, R("<p>mailstead "), S(MS_VERSION), R("</p>\n"));
+	form_begin(&h, rq, "/system/upgrade");
+	HTML(&h, R("<p>"), L(UPGRADE_HINT), R(" <button class=\"quiet\">"), L(UPGRADE),
+	    R("</button></p></form>\n"));
+	same_command(&h, "upgrade");
+	HTML(&h, R("<h2>"), L(SETTINGS), R("</h2>\n<p><a href=\"/system/settings\">"),
+	    L(SETTINGS_EXPORT),
+	    R("</a></p>\n<form method=\"get\" class=\"search\" role=\"search\"><label><span>"),
 	    L(SEARCH), R("</span><input type=\"search\" name=\"q\" value=\""), T(search),
 	    R("\"></label><button>"), L(SEARCH),
 	    R("</button></form>\n<div class=\"scroll\"><table>\n"));
@@ -83,6 +89,37 @@ void page_system(struct request *rq)
 	HTML(&h, R("</table></div>\n"));
 	same_command(&h, "set NAME VALUE");
 	page_end(&h);
+}
+
+/* What differs from the defaults, as a file that mailstead.conf could be. */
+void download_settings(struct request *rq)
+{
+	struct answer a;
+	struct strbuf b;
+
+	if (!ask(rq, &WORDS("diff"), &a))
+		return;
+	strbuf_init(&b, WEB_PAGE_MAX);
+	for (size_t i = 0; i < a.count; i++) {
+		struct span value = answer_text(&a, i, "value");
+
+		strbuf_add(&b, answer_text(&a, i, "name"));
+		strbuf_add_str(&b, " = \"");
+		for (size_t k = 0; k < value.n; k++) {
+			if (value.p[k] == '"' || value.p[k] == '\\')
+				strbuf_add_chr(&b, '\\');
+			strbuf_add_chr(&b, value.p[k]);
+		}
+		strbuf_add_str(&b, "\"\n");
+	}
+	send_bytes(200, "text/plain; charset=utf-8", "mailstead.conf", strbuf_span(&b));
+	strbuf_clear(&b);
+}
+
+/* The programs that are installed now take over from those that run; no session ends. */
+void action_upgrade(struct request *rq)
+{
+	act(rq, &WORDS("upgrade"), "/system", "changed");
 }
 
 void action_setting(struct request *rq)

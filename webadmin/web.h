@@ -206,6 +206,8 @@ void page_trace(struct request *rq);
 void page_logs(struct request *rq);
 void page_system(struct request *rq);
 void action_setting(struct request *rq);
+void download_settings(struct request *rq);
+void action_upgrade(struct request *rq);
 void page_me(struct request *rq);
 void action_my_password(struct request *rq);
 void action_my_app_add(struct request *rq);

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from appliance import PASSWORD, Appliance, free_ports, tls_context
+from appliance import BIN, PASSWORD, Appliance, free_ports, tls_context
 from web import Browser, query
 
 ADMIN = "root@example.test"
@@ -275,6 +275,19 @@ def test_settings(admin, server):
     page = admin.open("/system?q=server.hostname")
     assert "mailstead.conf:" in page.text
     assert not [f for f in page.forms if f["fields"].get("name") == "server.hostname"]
+
+
+def test_settings_as_a_file(admin, server, tmp_path):
+    server.ctl("set", "acme.email", 'quoted "x" \\ here')
+    page = admin.open("/system/settings")
+    assert page.headers["Content-Type"].startswith("text/plain")
+    path = tmp_path / "mailstead.conf"
+    path.write_bytes(page.body)
+    server.ctl("unset", "acme.email")
+    done = subprocess.run([f"{BIN}/mailsteadctl", "-c", str(path), "config", "check"], check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, (done.stdout, page.text)
+    assert 'acme.email = "quoted \\"x\\" \\\\ here"' in page.html
 
 
 def test_home_says_what_runs(admin):

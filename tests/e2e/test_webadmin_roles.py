@@ -97,7 +97,9 @@ def test_who_may_do_what(server, who):
     token = [f["fields"]["csrf"] for f in browser.page.forms if "csrf" in f["fields"]][0]
     anybodys = session(server, None).page.form("/login")["fields"]["csrf"]
     cookies = dict(browser.cookies)
+    # What these do with the right form ends the session, or changes the processes.
     paths = sorted({path for _, path in routes()} - {"/logout"})
+    is_left_out = {("POST", "/system/upgrade")}
     before = state_of(server)
     for path in paths:
         for method in ("GET", "POST"):
@@ -106,6 +108,8 @@ def test_who_may_do_what(server, who):
             kinds = [("no token", {"x": "y"}, None), ("a wrong one", {"csrf": "0" * 16}, None),
                      ("from elsewhere", {"csrf": right}, "https://evil.test"),
                      ("right", {"csrf": right}, f"https://127.0.0.1:{server.web_port}")]
+            if (method, path) in is_left_out and who == ADMIN:
+                kinds.pop()
             for kind, fields, origin in kinds if method == "POST" else kinds[3:]:
                 browser.cookies = dict(cookies)
                 page = ask(browser, method, path, fields if method == "POST" else None, origin)
