@@ -275,7 +275,7 @@ struct cover {
 /* From the last to the first, as verifiers count them (RFC 6376 section 5.4.2). */
 static void cover_name(struct cover *c, struct span header, const struct signed_name *n)
 {
-	struct span found[INSTANCES_MAX];
+	struct span found[INSTANCES_MAX] = {{0}};
 	struct mail_header h;
 	struct mail_field f;
 	size_t count = 0;
