@@ -161,7 +161,8 @@ def server():
         yield running
 
 
-@pytest.mark.parametrize("size,has_script", [("desktop", True), ("phone", True)])
+@pytest.mark.parametrize("size,has_script", [("desktop", True), ("phone", True),
+                                             ("phone", False)])
 def test_an_administrator_at_work(server, size, has_script):
     with Person(server.web_port, size, has_script) as person:
         person.go("/")
@@ -171,10 +172,11 @@ def test_an_administrator_at_work(server, size, has_script):
             person.go(path)
             person.look(path.strip("/").split("?")[0] or "home")
         person.go("/accounts")
-        person.type("name", f"{size}@example.test", "form[action='/accounts/add']")
+        name = f"{person.name}@example.test"
+        person.type("name", name, "form[action='/accounts/add']")
         person.press("Add")
         person.look("sheet")
-        assert f"{size}@example.test" in person.text()
+        assert name in person.text()
         if has_script:
             assert person.driver.find_elements(By.CSS_SELECTOR, ".copy button")
         person.go("/ports")

@@ -103,7 +103,6 @@ static bool settle(const struct client *c, int out)
 	const char *ca_file = config_str(c->cfg, SET_ACME_CA_FILE);
 	struct err err = ERR_INIT;
 
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (dup2(out, STDERR_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0)
 		return false;
 	(void)close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
@@ -111,6 +110,8 @@ static bool settle(const struct client *c, int out)
 		fprintf(stderr, "%s\n", err.text);
 		return false;
 	}
+	/* Whoever becomes somebody else has to say it again. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	(void)setrlimit(RLIMIT_FSIZE, &size);
 	umask(0022);
 	return ca_file[0] == '\0' || trust(ca_file);
