@@ -243,9 +243,10 @@ static void change_done(struct db_op *op)
 		admin_end(&c->rq, op->err.code, "%s", op->err.text);
 	else
 		admin_end(&c->rq, ERR_NONE, "message %s %s", id, c->verb->done);
-	/* smtpd-send sees it in the queue by itself. */
-	if (op->err.code == ERR_NONE && !c->verb->is_delete)
+	if (op->err.code == ERR_NONE && !c->verb->is_delete) {
 		scan_start(c->local);
+		local_tell_send(c->local);
+	}
 	if (op->err.code == ERR_NONE && c->verb->is_delete && c->file.is_file) {
 		c->unlink.run = change_unlink;
 		c->unlink.done = change_unlinked;

@@ -99,6 +99,7 @@ static void bulk_next(struct bulk *k)
 	admin_end(&k->rq, k->is_over ? ERR_NONE : ERR_TEMP, "%llu recipients: %s%s",
 	    (unsigned long long)k->changed, k->verb->done, k->is_over ? "" : "; the rest is not");
 	scan_start(l);
+	local_tell_send(l);
 	mem_free(k);
 }
 
@@ -159,6 +160,7 @@ void bulk_admin(struct local *l, const struct queue_verb *verb, struct span doma
 
 /* --- pauses ----------------------------------------------------------------------------------- */
 struct pausing {
+	struct local *local;
 	struct db_op op;
 	struct db_job job;
 	struct admin_request rq;
@@ -184,6 +186,7 @@ static void pause_done(struct db_op *op)
 		admin_end(&p->rq, ERR_NONE, "mail to %s %s",
 		    p->domain[0] ? p->domain : "other servers",
 		    p->is_paused ? "waits until queue resume" : "goes on");
+	local_tell_send(p->local);
 	mem_free(p);
 }
 
@@ -197,6 +200,7 @@ void pause_admin(struct local *l, const struct ipc_admin *cmd, const struct admi
 		return;
 	}
 	p = mem_zalloc(sizeof(*p));
+	p->local = l;
 	p->rq = *rq;
 	p->is_paused = span_eq(cmd->words[1], SPAN("pause"));
 	for (size_t i = 0; i < domain.n; i++)

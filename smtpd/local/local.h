@@ -35,6 +35,8 @@ struct local {
 	struct queue *queue;
 	struct store *store;
 	struct hint_receiver *hints;
+	char send_hint[CONFIG_PATH_MAX]; /* smtpd-send's */
+	int hint_fd;
 
 	/* scan.c */
 	struct db_job scan;
@@ -98,6 +100,9 @@ struct outcome {
 	size_t forward_count;
 	bool is_only_forwarded;
 };
+
+/* main.c: there is something for smtpd-send, which would see it a moment later by itself. */
+void local_tell_send(struct local *l);
 
 /* scan.c */
 void scan_start(struct local *l); /* looks for work now, or again after the running look */

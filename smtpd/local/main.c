@@ -52,6 +52,13 @@ static void on_sweep(void *arg)
 }
 
 /* The queue says what has come: no need to look for it. */
+void local_tell_send(struct local *l)
+{
+	static const unsigned char none[QUEUE_HINT_LEN];
+
+	(void)hint_send(l->hint_fd, l->send_hint, span_make(none, sizeof(none)));
+}
+
 static void on_hint(void *arg, struct span hint)
 {
 	scan_hint(arg, be_get64(hint.p));
@@ -73,7 +80,9 @@ static int start(struct role *r, struct err *err)
 	l->role = r;
 	l->busy = hash_new();
 	settle_init(l);
+	l->hint_fd = hint_socket();
 	if (config_run_path(r->cfg, RUN_QUEUE_HINT, path, err) < 0 ||
+	    config_run_path(r->cfg, RUN_SEND_HINT, l->send_hint, err) < 0 ||
 	    queue_open(&opt, &l->queue, err) < 0 || open_store(l, err) < 0)
 		return -1;
 	l->hints = hint_receiver_new(r->loop, path, QUEUE_HINT_LEN, on_hint, l, err);
@@ -115,6 +124,8 @@ static void stop(struct role *r)
 	scan_stop(l);
 	timer_clear(&l->sweep);
 	hint_receiver_free(l->hints);
+	if (l->hint_fd >= 0)
+		close(l->hint_fd);
 	if (l->store)
 		store_close(l->store);
 	if (l->queue) {

@@ -203,11 +203,16 @@ static void settle_done(struct db_op *op)
 {
 	struct settle *s = container_of(op, struct settle, op);
 	struct local *l = s->local;
+	bool has_forwards = false;
 
 	if (op->err.code != ERR_NONE) {
 		settle_failed(s);
 		return;
 	}
+	LIST_EACH (it, &s->outcomes)
+		has_forwards |= container_of(it, struct outcome, link)->forward_count > 0;
+	if (has_forwards)
+		local_tell_send(l);
 	if (s->is_delivered && l->settle_max < SETTLE_MAX)
 		l->settle_max *= 2;
 	if (l->settled_count > 0 && !timer_is_set(&l->settle_timer))
