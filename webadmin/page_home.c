@@ -264,6 +264,25 @@ static void certificate_lines(struct lines *l, struct request *rq)
 	}
 }
 
+/* Only what failed: that a certificate is there is said above. */
+static void acme_lines(struct lines *l, struct request *rq)
+{
+	struct err err = ERR_INIT;
+	struct answer a;
+
+	if (admin_call(rq, &WORDS("cert", "acme", "list"), &a, &err) < 0 || a.code != ERR_NONE)
+		return;
+	for (size_t i = 0; i < a.count; i++) {
+		struct html *h;
+
+		if (answer_number(&a, i, "failures") == 0)
+			continue;
+		h = line_begin(l, NOTICE_WARN, text_of(TEXT_ACME_SHORT));
+		HTML(h, T(answer_text(&a, i, "id")), R(": "), T(answer_text(&a, i, "text")));
+		line_end(h, "/certificates#acme", TEXT_REPAIR);
+	}
+}
+
 static void verdict(struct html *h, const struct lines *l)
 {
 	enum notice kind = l->bad_count > 0    ? NOTICE_BAD
@@ -305,6 +324,7 @@ void page_home(struct request *rq)
 	mail_lines(&l, rq, &a);
 	queue_line(&l, rq);
 	certificate_lines(&l, rq);
+	acme_lines(&l, rq);
 	disk_line(&l, rq);
 	backup_line(&l, rq);
 	clock_line(&l);

@@ -127,6 +127,9 @@ def test_an_authority_that_cannot_be_trusted_is_named(world):
     row = ended(server)
     assert row["state"] == "failed" and row["failures"] == 1, row
     assert row["next"] >= row["last"] + 3600
+    browser = Browser(server.web_port)
+    page = browser.sign_in(ADMIN, PASSWORD)
+    assert "It works, but something needs attention." in page.text and row["text"] in page.text
     # Nothing of the attempt stands in the way of the next.
     assert not names_of(server, "default")["pending"]
     server.ctl("cert", "acme", "stop", "default")
