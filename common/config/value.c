@@ -12,6 +12,7 @@ static const struct {
 	const char *choices; /* separated by one space */
 } choices[] = {
     {"log.level", "debug info warning error"},
+    {"outbound.tls", "opportunistic required verified none"},
     {"role", "smtp submission imap pop3 lmtp device"},
     {"tls", "none offered required implicit"},
     {"tls_min", "1.0 1.1 1.2 1.3"},
@@ -168,6 +169,24 @@ static bool is_one_of(struct span s, struct span words)
 	return false;
 }
 
+static bool is_tls_rules(struct span s)
+{
+	struct span word;
+
+	while (config_list_next(&s, &word)) {
+		ssize_t at = span_chr(word, '=');
+		struct span domain = at < 0 ? word : span_sub(word, 0, (size_t)at);
+
+		if (domain.n > 0 && domain.p[0] == '.')
+			domain = span_from(domain, 1);
+		if (at < 0 || domain.n == 0 || !is_host(domain) ||
+		    !is_one_of(span_from(word, (size_t)at + 1),
+			SPAN("none opportunistic required verified dane")))
+			return false;
+	}
+	return true;
+}
+
 static int bad_length(const struct setting_def *d, struct span s, struct err *err)
 {
 	char expected[80];
@@ -239,6 +258,9 @@ static int parse_text(const struct setting_def *d, struct span s, struct err *er
 		return unexpected(err, s, "times (with s, m, h or d) between commas");
 	if (d->type == T_NETS && !is_nets(s))
 		return unexpected(err, s, "addresses and networks between commas");
+	if (span_eq(span_of(d->name), SPAN("outbound.tls_rules")) && !is_tls_rules(s))
+		return unexpected(err, s,
+		    "DOMAIN=none, opportunistic, required, verified or dane, between commas");
 	for (size_t i = 0; i < ARRAY_LEN(choices); i++)
 		if (span_eq(span_of(d->name), span_of(choices[i].name)) &&
 		    !is_one_of(s, span_of(choices[i].choices)))

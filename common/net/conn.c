@@ -314,8 +314,8 @@ void conn_set_input_max(struct conn *c, size_t n)
 }
 
 /* --- TLS -------------------------------------------------------------------------------------- */
-static int start_tls(
-    struct conn *c, struct tls_context *t, bool is_server, const char *name, struct err *err)
+static int start_tls(struct conn *c, struct tls_context *t, bool is_server, const char *name,
+    struct tls_dane *dane, struct err *err)
 {
 	if (c->tls_state != TLS_S_NONE)
 		return err_set(err, ERR_INVALID, "TLS is on already");
@@ -324,6 +324,11 @@ static int start_tls(
 	c->tls = tls_session_new(t, c->fd, is_server, name, err);
 	if (!c->tls)
 		return -1;
+	if (dane && tls_session_set_dane(c->tls, dane, err) < 0) {
+		tls_session_free(c->tls);
+		c->tls = NULL;
+		return -1;
+	}
 	c->tls_context = tls_context_ref(t);
 	c->tls_is_server = is_server;
 	c->tls_state = TLS_S_PENDING;
@@ -336,13 +341,19 @@ static int start_tls(
 
 int conn_start_tls(struct conn *c, struct tls_context *t, struct err *err)
 {
-	return start_tls(c, t, true, NULL, err);
+	return start_tls(c, t, true, NULL, NULL, err);
 }
 
 int conn_start_tls_client(
     struct conn *c, struct tls_context *t, const char *server_name, struct err *err)
 {
-	return start_tls(c, t, false, server_name, err);
+	return start_tls(c, t, false, server_name, NULL, err);
+}
+
+int conn_start_tls_dane(
+    struct conn *c, struct tls_context *t, struct tls_dane *dane, struct err *err)
+{
+	return start_tls(c, t, false, dane->base, dane, err);
 }
 
 int conn_start_deflate(struct conn *c, struct err *err)

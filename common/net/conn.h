@@ -82,6 +82,9 @@ void conn_set_deadline(struct conn *c, uint64_t ms);
 int conn_start_tls(struct conn *c, struct tls_context *t, struct err *err);
 int conn_start_tls_client(
     struct conn *c, struct tls_context *t, const char *server_name, struct err *err);
+/* The same, verified by TLSA records; t without authorities (RFC 7672). */
+int conn_start_tls_dane(
+    struct conn *c, struct tls_context *t, struct tls_dane *dane, struct err *err);
 /*
  * From now on both directions are DEFLATE streams (RFC 4978), inside of TLS if there is any; what
  * was written before goes as it is. All that a turn of the loop wrote is flushed. Input that is

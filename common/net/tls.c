@@ -55,8 +55,13 @@ struct tls_context *tls_client_context_new(const char *ca_file, struct err *err)
 	t = mem_zalloc(sizeof(*t));
 	t->ctx = ctx;
 	t->refs = 1;
-	if (!ca_file)
-		return t;
+	if (!ca_file) {
+		if (SSL_CTX_dane_enable(ctx) == 1)
+			return t;
+		tls_fail(err, ERR_IO, "DANE");
+		tls_context_unref(t);
+		return NULL;
+	}
 	if (SSL_CTX_load_verify_locations(ctx, ca_file, NULL) != 1) {
 		tls_fail(err, ERR_INVALID, ca_file);
 		tls_context_unref(t);
@@ -64,6 +69,23 @@ struct tls_context *tls_client_context_new(const char *ca_file, struct err *err)
 	}
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 	return t;
+}
+
+struct tls_context *tls_client_context_weak(struct err *err)
+{
+	struct tls_context *t = tls_client_context_new(NULL, err);
+
+	if (!t)
+		return NULL;
+	/* SHA-1 signatures and short keys, which old servers have. */
+	SSL_CTX_set_security_level(t->ctx, 0);
+	if (SSL_CTX_set_min_proto_version(t->ctx, TLS1_VERSION) == 1 &&
+	    SSL_CTX_set_cipher_list(t->ctx, TLS_CIPHERS TLS_OLD_CIPHERS TLS_OLDEST_CIPHERS) == 1 &&
+	    SSL_CTX_set1_groups_list(t->ctx, "X25519:P-256:P-384:P-521") == 1)
+		return t;
+	tls_fail(err, ERR_IO, "TLS context");
+	tls_context_unref(t);
+	return NULL;
 }
 
 struct tls_context *tls_context_ref(struct tls_context *t)
@@ -114,6 +136,40 @@ bad:
 	SSL_free(s->ssl);
 	mem_free(s);
 	return NULL;
+}
+
+static bool is_usable(SSL *ssl, struct span rdata)
+{
+	unsigned char usage, selector, matching;
+
+	if (rdata.n < 4)
+		return false;
+	usage = (unsigned char)rdata.p[0];
+	selector = (unsigned char)rdata.p[1];
+	matching = (unsigned char)rdata.p[2];
+	/* RFC 7672 3.1.3: what needs an authority from a list (0, 1) means nothing between mail
+	 * servers. */
+	return (usage == 2 || usage == 3) && selector <= 1 && matching <= 2 &&
+	       SSL_dane_tlsa_add(ssl, usage, selector, matching, (const unsigned char *)rdata.p + 3,
+		   rdata.n - 3) > 0;
+}
+
+int tls_session_set_dane(struct tls_session *s, struct tls_dane *dane, struct err *err)
+{
+	dane->is_usable = false;
+	ERR_clear_error();
+	if (SSL_dane_enable(s->ssl, dane->base) != 1 || SSL_add1_host(s->ssl, dane->domain) != 1)
+		return tls_fail(err, ERR_IO, "DANE");
+	/* RFC 7672 3.1.1: with usage 3 the key is all that counts. */
+	(void)SSL_dane_set_flags(s->ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+	SSL_set_hostflags(s->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	for (size_t i = 0; i < dane->count; i++)
+		if (is_usable(s->ssl, dane->records[i]))
+			dane->is_usable = true;
+	ERR_clear_error();
+	if (dane->is_usable)
+		SSL_set_verify(s->ssl, SSL_VERIFY_PEER, NULL);
+	return 0;
 }
 
 void tls_session_free(struct tls_session *s)

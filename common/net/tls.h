@@ -10,6 +10,7 @@
 #include "common/base/err.h"
 #include "common/base/span.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct tls_context;
@@ -49,6 +50,17 @@ struct tls_peer {
 int64_t tls_context_expires(const struct tls_context *t);
 /* A client context; ca_file NULL means certificates are not verified. */
 struct tls_context *tls_client_context_new(const char *ca_file, struct err *err);
+/* One that verifies nothing and takes even TLS 1.0: only where the alternative is the clear. */
+struct tls_context *tls_client_context_weak(struct err *err);
+
+/* What a host's TLSA records say (RFC 7672); usages other than 2 and 3 are passed over. */
+struct tls_dane {
+	const char *base;   /* the name that the records stand at, without port and protocol */
+	const char *domain; /* another name that the certificate may have */
+	const struct span *records; /* RDATA */
+	size_t count;
+	bool is_usable; /* out: one of them is; if not, nothing is verified */
+};
 struct tls_context *tls_context_ref(struct tls_context *t);
 void tls_context_unref(struct tls_context *t); /* NULL is fine */
 

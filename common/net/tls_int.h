@@ -16,6 +16,8 @@ struct tls_session;
 
 struct tls_session *tls_session_new(
     struct tls_context *t, int fd, bool is_server, const char *server_name, struct err *err);
+/* Before the handshake: these records say what the server has to show. */
+int tls_session_set_dane(struct tls_session *s, struct tls_dane *dane, struct err *err);
 void tls_session_free(struct tls_session *s);
 enum tls_result tls_session_handshake(struct tls_session *s, struct err *err);
 enum tls_result tls_session_read(

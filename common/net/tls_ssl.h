@@ -15,6 +15,11 @@
 	":ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA" \
 	":AES128-GCM-SHA256:AES128-SHA:AES256-SHA"
 
+/* Behind these, for servers that have nothing better. */
+#define TLS_OLDEST_CIPHERS                                                                         \
+	":DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-AES128-SHA:"                 \
+	"DHE-RSA-AES256-SHA:AES256-GCM-SHA384:AES128-SHA256:AES256-SHA256"
+
 /* One certificate of a list, and the context that serves it (with its pair, if it has one). */
 struct served {
 	SSL_CTX *ctx;

@@ -76,7 +76,8 @@ static int start(struct role *r, struct err *err)
 	list_init(&s->ready);
 	s->hint_fd = hint_socket();
 	schedule_of(r->cfg, &s->schedule);
-	s->tls = tls_client_context_new(NULL, err);
+	s->weak = tls_client_context_weak(err);
+	s->tls = s->weak ? tls_client_context_new(NULL, err) : NULL;
 	open_authorities(s);
 	if (!s->tls || config_run_path(r->cfg, RUN_QUEUE_HINT, s->local_hint, err) < 0 ||
 	    config_run_path(r->cfg, RUN_SEND_HINT, path, err) < 0 ||
@@ -183,6 +184,7 @@ static void stop(struct role *r)
 	hash_each(s->dests, drop_dest, NULL);
 	hash_free(s->dests);
 	hash_free(s->busy);
+	tls_context_unref(s->weak);
 	tls_context_unref(s->tls);
 	dkim_keys_unref(s->keys);
 	dkim_keys_unref(s->new_keys);

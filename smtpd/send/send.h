@@ -104,7 +104,8 @@ struct send {
 	struct role *role;
 	struct queue *queue;
 	struct dns *dns;
-	struct tls_context *tls;      /* opportunistic: certificates are not looked at */
+	struct tls_context *weak;     /* opportunistic: better than the clear, whatever it is */
+	struct tls_context *tls;      /* certificates are not looked at, except by TLSA records */
 	struct tls_context *verified; /* tls.ca_file decides; NULL: there is no such file */
 	struct hint_receiver *hints;
 	struct schedule schedule;

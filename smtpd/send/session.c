@@ -3,6 +3,7 @@
 
 #include "common/base/mem.h"
 #include "common/log/log.h"
+#include "common/mail/idna.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,7 +40,7 @@ static void session_free(struct session *c)
 {
 	struct dest *d = c->dest;
 
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < ARRAY_LEN(c->queries); i++)
 		if (c->queries[i])
 			dns_cancel(c->queries[i]);
 	if (c->route_query)
@@ -48,6 +49,7 @@ static void session_free(struct session *c)
 	conn_free(c->conn);
 	list_remove(&c->link);
 	route_clear(&c->route);
+	tlsa_clear(&c->tlsa);
 	transfer_clear(c);
 	c->is_ended = true;
 	c->bury = (struct deferred){.fn = bury, .arg = c};
@@ -200,11 +202,19 @@ static void say_ehlo(struct session *c)
 	conn_writef(c->conn, "EHLO %s\r\n", send_helo(c->send));
 }
 
-static bool is_tls_must(const struct session *c)
+/* What holds for this host. */
+static enum out_tls stance(const struct session *c)
 {
 	const struct relay *relay = session_relay(c);
 
-	return relay && (relay->tls == RELAY_TLS_VERIFIED || relay->tls == RELAY_TLS_REQUIRED);
+	if (relay)
+		return out_tls_of_relay(relay->tls);
+	return c->tlsa.count > 0 ? OUT_TLS_DANE : c->policy.stance;
+}
+
+static bool is_tls_must(const struct session *c)
+{
+	return stance(c) >= OUT_TLS_REQUIRED;
 }
 
 static bool is_tls_first(const struct session *c)
@@ -220,22 +230,42 @@ static void await_greeting(struct session *c)
 	conn_set_deadline(c->conn, GREETING_MS);
 }
 
+static int start_tls(struct session *c, struct err *err)
+{
+	struct send *s = c->send;
+	struct tls_dane dane = {.base = c->base,
+	    .domain = c->domain,
+	    .records = c->tlsa.records,
+	    .count = c->tlsa.count};
+	int rc;
+
+	switch (stance(c)) {
+	case OUT_TLS_DANE:
+		rc = conn_start_tls_dane(c->conn, s->tls, &dane, err);
+		c->is_verified = dane.is_usable; /* it will be, or fail */
+		return rc;
+	case OUT_TLS_VERIFIED:
+		if (!s->verified)
+			return err_set(err, ERR_NOT_FOUND,
+			    "there are no certificate authorities: tls.ca_file");
+		c->is_verified = true;
+		return conn_start_tls_client(c->conn, s->verified, session_host(c), err);
+	case OUT_TLS_REQUIRED:
+		return conn_start_tls_client(c->conn, s->tls, session_host(c), err);
+	default:
+		return conn_start_tls_client(c->conn, s->weak, session_host(c), err);
+	}
+}
+
 static void start_handshake(struct session *c)
 {
-	const struct relay *relay = session_relay(c);
-	bool must_verify = relay && relay->tls == RELAY_TLS_VERIFIED;
 	struct err err = ERR_INIT;
 
-	if (must_verify && !c->send->verified) {
-		session_broken(c, 451, "4.7.5 there are no certificate authorities: tls.ca_file");
-		return;
-	}
 	c->step = STEP_HANDSHAKE;
-	c->is_verified = must_verify; /* it will be, or fail */
+	c->is_verified = false;
 	/* Bytes behind the reply would be taken for the server's words under TLS. */
-	if (conn_start_tls_client(
-		c->conn, must_verify ? c->send->verified : c->send->tls, session_host(c), &err) < 0)
-		session_broken(c, 451, "4.7.0 STARTTLS: %s", err.text);
+	if (start_tls(c, &err) < 0)
+		session_broken(c, 451, "4.7.5 STARTTLS: %s", err.text);
 }
 
 static void on_secure(void *arg)
@@ -266,7 +296,11 @@ static void on_close(void *arg, const struct err *why)
 		next_address(c);
 		return;
 	}
-	session_broken(c, 421, "4.4.2 %s", why->text);
+	if (c->step == STEP_HANDSHAKE)
+		session_broken(c, 451, "4.7.5 no TLS as it is required here (%s): %s",
+		    out_tls_name(stance(c)), why->text);
+	else
+		session_broken(c, 421, "4.4.2 %s", why->text);
 }
 
 static const struct conn_ops ops = {
@@ -331,11 +365,12 @@ static void on_ehlo(struct session *c, const struct reply *r)
 		return;
 	}
 	if (c->step == STEP_EHLO && (c->caps & CAP_STARTTLS) && !conn_is_tls(c->conn) &&
-	    !c->is_without_tls && !(relay && relay->tls == RELAY_TLS_NONE)) {
+	    !c->is_without_tls && stance(c) != OUT_TLS_NONE) {
 		c->step = STEP_STARTTLS;
 		conn_write(c->conn, SPAN("STARTTLS\r\n"));
 	} else if (is_tls_must(c) && !conn_is_tls(c->conn)) {
-		session_broken(c, 451, "4.7.0 it offers no TLS, and the route wants it");
+		session_broken(c, 451, "4.7.0 it offers no TLS, which is required here (%s)",
+		    out_tls_name(stance(c)));
 	} else if (relay && relay->user[0]) {
 		auth_start(c, relay);
 	} else {
@@ -453,6 +488,9 @@ static void add_address(struct session *c, struct net_addr *a)
 
 static void take_addresses(struct session *c, enum dns_type type, const struct dns_answer *a)
 {
+	c->is_secure = c->is_secure && a->is_secure;
+	if (a->status == DNS_FOUND && a->canonical[0])
+		tls_base_name(c->base, a->canonical);
 	for (size_t i = 0; i < a->count; i++) {
 		struct net_addr addr;
 
@@ -464,13 +502,65 @@ static void take_addresses(struct session *c, enum dns_type type, const struct d
 		    session_host(c), a->why);
 }
 
+static void ask_tlsa(struct session *c);
+
+/* Nothing that this host has may be used; the next one. */
+static void pass_over(struct session *c, const char *why)
+{
+	c->addr = c->addr_count;
+	session_broken(c, 451, "4.7.5 %s", why);
+}
+
+static void on_tlsa(void *arg, const struct dns_answer *a)
+{
+	struct session *c = arg;
+
+	c->queries[2] = NULL;
+	if (a->status == DNS_FAILED || a->status == DNS_BOGUS) {
+		/* RFC 7672 2.1.2: who keeps the answer from us must not get the mail. */
+		char why[DNS_NAME_MAX + 200];
+
+		snprintf(why, sizeof(why), "the TLSA records of %s cannot be found now: %.150s",
+		    c->base, a->why);
+		pass_over(c, why);
+		return;
+	}
+	if (a->status == DNS_FOUND && a->is_secure)
+		tlsa_take(&c->tlsa, a);
+	if (c->tlsa.count == 0 && !span_ieq(span_of(c->base), span_of(session_host(c)))) {
+		/* RFC 7672 2.2.2: then the name that the MX record has. */
+		tls_base_name(c->base, session_host(c));
+		ask_tlsa(c);
+		return;
+	}
+	if (c->tlsa.count == 0 && c->policy.stance == OUT_TLS_DANE)
+		pass_over(c, "it has no TLSA records, which are required here");
+	else
+		next_address(c);
+}
+
+static void ask_tlsa(struct session *c)
+{
+	char name[DNS_NAME_MAX + 32];
+
+	snprintf(name, sizeof(name), "_%u._tcp.%s", c->addrs[0].port, c->base);
+	c->queries[2] = dns_ask(c->send->dns, name, DNS_TLSA, on_tlsa, c);
+}
+
 static void resolved(struct session *c)
 {
+	bool is_secure = c->is_secure && c->route.is_secure && !session_relay(c);
+
 	if (c->queries[0] || c->queries[1])
 		return;
 	if (c->addr_count == 0 && c->last.code == 0 && !c->is_own)
 		reply_make(&c->last, 451, "4.4.4 %s has no address", session_host(c));
-	next_address(c);
+	if (c->addr_count > 0 && is_secure && c->policy.uses_dane)
+		ask_tlsa(c);
+	else if (c->addr_count > 0 && !session_relay(c) && c->policy.stance == OUT_TLS_DANE)
+		pass_over(c, "DNSSEC proves no TLSA records of it, which are required here");
+	else
+		next_address(c);
 }
 
 static void on_a(void *arg, const struct dns_answer *a)
@@ -511,11 +601,15 @@ static void next_host(struct session *c)
 
 	c->addr = c->addr_count = 0;
 	c->is_without_tls = false;
+	c->is_secure = true;
+	tlsa_clear(&c->tlsa);
+	tls_base_name(c->base, name);
 	if (c->host == c->route.count) {
 		exhausted(c);
 		return;
 	}
 	c->step = STEP_RESOLVE;
+	tls_policy_of(c->send->role->cfg, c->domain, &c->policy);
 	if (take_literal(c, name)) {
 		next_address(c);
 		return;
@@ -549,9 +643,12 @@ static void on_route(void *arg, struct route *r)
 void session_start(struct dest *d)
 {
 	struct session *c = mem_zalloc(sizeof(*c));
+	size_t n;
 
 	c->dest = d;
 	c->send = d->send;
+	if (!mail_domain_ascii(span_of(d->name), c->domain, &n))
+		snprintf(c->domain, sizeof(c->domain), "%s", d->name);
 	c->reader.on_line = on_ehlo_line;
 	c->reader.arg = c;
 	strbuf_init(&c->slice, SLICE_ROOM);

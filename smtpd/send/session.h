@@ -7,6 +7,7 @@
 #include "smtpd/send/send.h"
 #include "smtpd/send/source.h"
 #include "smtpd/send/stuff.h"
+#include "smtpd/send/tls_policy.h"
 
 #define ADDRS_MAX 16
 #define SLICE (64 * 1024) /* of content at a time */
@@ -57,7 +58,13 @@ struct session {
 	struct route route;
 	char sender_domain[QUEUE_DEST_MAX + 1]; /* of the first mail */
 	size_t host;                            /* index in route */
-	struct dns_query *queries[2];
+	struct dns_query *queries[3];           /* A, AAAA, TLSA */
+	char domain[DNS_NAME_MAX + 1];          /* in A-labels */
+	struct tls_policy policy;               /* of the domain */
+	bool is_secure;                         /* the host's addresses: proven by DNSSEC */
+	char
+	    base[DNS_NAME_MAX + 1]; /* the host's name behind CNAMEs, which TLSA records stand at */
+	struct tlsa_set tlsa;       /* of the host; none: no DANE */
 	struct net_addr addrs[ADDRS_MAX];
 	size_t addr_count, addr;
 	struct connector *connector;
