@@ -22,6 +22,8 @@ checks=(
 	python3-pytest python3-pytest-xdist openssl curl swaks isync fetchmail neomutt
 	# verifiers of signatures and zones that nobody here wrote
 	python3-dkim python3-nacl opendkim bind9-utils
+	# a name server for signed zones; run as one's own, not as the service
+	knot
 	# the peer that answers and times are compared with; run as one's own, not as the service
 	dovecot-imapd
 )

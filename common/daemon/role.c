@@ -228,6 +228,8 @@ static int enter_sandbox(const struct frame *f, struct err *err)
 	}
 	if (config_str(cfg, SET_TLS_CA_FILE)[0] == '/')
 		s.read[reads++] = config_str(cfg, SET_TLS_CA_FILE);
+	if (config_str(cfg, SET_DNS_TRUST_ANCHOR)[0] == '/')
+		s.read[reads++] = config_str(cfg, SET_DNS_TRUST_ANCHOR);
 	return sandbox_enter(&s, err);
 }
 

@@ -1,0 +1,176 @@
+"""TLS to other servers: each rule against each kind of server, and what DNS says of it (DANE)."""
+import hashlib
+import os
+import ssl
+import tempfile
+import warnings
+
+import pytest
+
+from ca import CA, openssl
+from internet import Sink
+from signed import SignedZone
+from test_send import World
+
+# What a server shows: nothing (no STARTTLS), certificates, or trouble.
+GOOD, OTHER, EXPIRED, OLD, BREAKS, REFUSES, NONE = (
+    "good", "other name", "expired", "only TLS 1.0", "breaks the handshake", "refuses", "no TLS")
+CLEAR, TLS = "in the clear", "over TLS"  # else: the code of the reply with which it waits
+EE, EE_FULL, EE_WHOLE, EE_BAD, TA, USELESS, FORGED = (
+    "3 1 1", "3 0 2", "3 1 0", "3 1 1 of another", "2 1 1", "0 0 1 and 3 9 1", "forged")
+SIGNED, ALIAS, PLAIN = "signed", "alias", "plain"
+
+# rule ("": none, the default is opportunistic), server, TLSA, zone, what becomes of the mail
+TABLE = [
+    ("", GOOD, None, SIGNED, TLS), ("", OTHER, None, SIGNED, TLS), ("", EXPIRED, None, PLAIN, TLS),
+    ("", OLD, None, SIGNED, TLS), ("", BREAKS, None, SIGNED, CLEAR),
+    ("", REFUSES, None, SIGNED, CLEAR), ("", NONE, None, SIGNED, CLEAR),
+    ("opportunistic", NONE, None, SIGNED, CLEAR), ("opportunistic", GOOD, EE_BAD, SIGNED, TLS),
+    ("none", GOOD, None, SIGNED, CLEAR), ("none", GOOD, EE_BAD, SIGNED, CLEAR),
+    ("none", BREAKS, EE, SIGNED, CLEAR), ("none", GOOD, FORGED, SIGNED, CLEAR),
+    ("required", GOOD, None, SIGNED, TLS), ("required", OTHER, None, SIGNED, TLS),
+    ("required", EXPIRED, None, PLAIN, TLS), ("required", OLD, None, SIGNED, "4.7.5"),
+    ("required", BREAKS, None, SIGNED, "4.7.5"), ("required", REFUSES, None, SIGNED, "4.7.0"),
+    ("required", NONE, None, SIGNED, "4.7.0"), ("required", GOOD, EE_BAD, SIGNED, "4.7.5"),
+    ("verified", GOOD, None, PLAIN, TLS), ("verified", OTHER, None, SIGNED, "4.7.5"),
+    ("verified", EXPIRED, None, SIGNED, "4.7.5"), ("verified", OLD, None, SIGNED, "4.7.5"),
+    ("verified", NONE, None, SIGNED, "4.7.0"), ("verified", OTHER, EE, SIGNED, TLS),
+    ("dane", GOOD, EE, SIGNED, TLS), ("dane", GOOD, None, SIGNED, "4.7.5"),
+    ("dane", GOOD, EE, PLAIN, "4.7.5"),
+    ("", GOOD, EE, SIGNED, TLS), ("", GOOD, EE_FULL, SIGNED, TLS),
+    ("", GOOD, EE_WHOLE, SIGNED, TLS), ("", OTHER, EE, SIGNED, TLS),
+    ("", EXPIRED, EE, SIGNED, TLS), ("", GOOD, EE_BAD, SIGNED, "4.7.5"),
+    ("", GOOD, TA, SIGNED, TLS), ("", OTHER, TA, SIGNED, "4.7.5"),
+    ("", EXPIRED, TA, SIGNED, "4.7.5"), ("", NONE, EE, SIGNED, "4.7.0"),
+    ("", REFUSES, EE, SIGNED, "4.7.0"), ("", BREAKS, EE, SIGNED, "4.7.5"),
+    ("", OLD, EE, SIGNED, "4.7.5"), ("", OTHER, USELESS, SIGNED, TLS),
+    ("", NONE, USELESS, SIGNED, "4.7.0"), ("", GOOD, FORGED, SIGNED, "4.7.5"),
+    ("", GOOD, EE_BAD, PLAIN, TLS), ("", NONE, EE, PLAIN, CLEAR),
+    ("", GOOD, EE, ALIAS, TLS), ("", GOOD, EE_BAD, ALIAS, "4.7.5"),
+]
+CASES = [f"{rule or 'default'}, {server}, TLSA {tlsa}, {zone}"
+         for rule, server, tlsa, zone, _ in TABLE]
+UNFORGED, FORGERY = "ab" * 32, "cd" * 32
+
+
+def domain_of(i):
+    return f"d{i}.plain.test" if TABLE[i][3] == PLAIN else f"d{i}.test"
+
+
+class Certificates:
+    """Contexts of servers, and the TLSA records that belong to them."""
+
+    def __init__(self, folder):
+        self.folder, self.ca = folder, CA(folder)
+        self.leaves = {GOOD: self.ca.leaf("*.mx.test", "*.mx.plain.test"),
+                       OTHER: self.ca.leaf("other.test"),
+                       EXPIRED: self.ca.leaf("*.mx.test", "*.mx.plain.test", days=-1)}
+        self.contexts = {}
+        for kind, leaf in self.leaves.items():
+            self.ca.write("full.pem", leaf.cert + leaf.chain + self.ca.root)
+            self.ca.write("full.key", leaf.key)
+            for name in (kind, OLD) if kind == GOOD else (kind,):
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                if name == OLD:
+                    context.set_ciphers("ALL:@SECLEVEL=0")
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")
+                        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1
+                context.load_cert_chain(self.ca.path("full.pem"), self.ca.path("full.key"))
+                self.contexts[name] = context
+        self.contexts[REFUSES] = self.contexts[BREAKS] = self.contexts[GOOD]
+
+    @staticmethod
+    def key_of(cert):
+        return openssl("pkey", "-pubin", "-outform", "DER",
+                       data=openssl("x509", "-noout", "-pubkey", data=cert))
+
+    def records(self, tlsa, server):
+        leaf = self.leaves.get(server, self.leaves[GOOD])
+        key = self.key_of(leaf.cert)
+        if tlsa == USELESS:
+            return ["0 0 1 " + "11" * 32, "3 9 1 " + "22" * 32, "3 1 1 33"]
+        return [{EE: "3 1 1 " + hashlib.sha256(key).hexdigest(),
+                 EE_FULL: "3 0 2 " + hashlib.sha512(
+                     openssl("x509", "-outform", "DER", data=leaf.cert)).hexdigest(),
+                 EE_WHOLE: "3 1 0 " + key.hex(), EE_BAD: "3 1 1 " + "11" * 32,
+                 TA: "2 1 1 " + hashlib.sha256(self.key_of(self.ca.root)).hexdigest(),
+                 FORGED: "3 1 1 " + UNFORGED}[tlsa]]
+
+
+def break_off(session):
+    """Takes STARTTLS, and the handshake of nobody."""
+    session.send("220 go\r\n")
+    session.sock.recv(4096)
+    raise OSError("scripted end")
+
+
+def zones(certificates, port):
+    lines = {SIGNED: [], PLAIN: []}
+    for i, (_, server, tlsa, zone, _) in enumerate(TABLE):
+        out = lines[PLAIN if zone == PLAIN else SIGNED]
+        host = f"h{i}.mx"
+        out += [f"d{i} MX 10 {'alias-' if zone == ALIAS else ''}{host}", f"{host} A 127.0.2.{i + 1}"]
+        if zone == ALIAS:
+            out.append(f"alias-{host} CNAME {host}")
+        if tlsa:
+            out += [f"_{port}._tcp.{host} TLSA {r}" for r in certificates.records(tlsa, server)]
+    return lines
+
+
+@pytest.fixture(scope="module")
+def world():
+    folder = tempfile.mkdtemp(prefix="mailstead-dane-")
+    os.chmod(folder, 0o755)
+    certificates = Certificates(f"{folder}/ca")
+    made = World()
+    lines = zones(certificates, made.port)
+    made.zone = SignedZone(folder, lines[SIGNED], lines[PLAIN],
+                           [(UNFORGED[:56].upper(), FORGERY[:56].upper())])
+    rules = [f"{domain_of(i)}={row[0]}" for i, row in enumerate(TABLE) if row[0]]
+    made.box.settings.update({
+        "dns.server": made.zone.address, "dns.trust_anchor": made.zone.anchor,
+        "tls.ca_file": certificates.ca.path("root.pem")})
+    made.peers = []
+    for i, (_, server, _, _, _) in enumerate(TABLE):
+        replies = {BREAKS: {"STARTTLS": break_off}, REFUSES: {"STARTTLS": "454 4.7.0 not now"}}
+        made.peers.append(Sink(f"127.0.2.{i + 1}", made.port, tls=certificates.contexts.get(server),
+                               replies=replies.get(server)))
+    with made.box:
+        made.box.ctl("set", "outbound.tls_rules", ", ".join(rules))
+        for i in range(0, len(TABLE), 50):
+            made.submit(*[f"bob@{domain_of(k)}" for k in range(i, min(i + 50, len(TABLE)))])
+        yield made
+    for sink in made.sinks + made.peers:
+        sink.close()
+    made.zone.close()
+    made.dns.close()
+
+
+@pytest.mark.parametrize("i", range(len(TABLE)), ids=CASES)
+def test_table(world, i):
+    peer, expected = world.peers[i], TABLE[i][4]
+    if expected in (CLEAR, TLS):
+        world.wait(lambda: peer.messages)
+        assert peer.messages[0].is_tls == (expected == TLS)
+        # Behind a handshake that failed, the clear is another connection.
+        assert peer.sessions == (2 if TABLE[i][1] == BREAKS and "STARTTLS" in peer.commands else 1)
+        return
+    row = world.wait(lambda: [r for r in world.queue(domain_of(i)) if r["reply"]])[0]
+    assert row["state"] == "waiting" and expected in row["reply"], row
+    assert not peer.messages and not any(c.startswith("MAIL") for c in peer.commands)
+
+
+def test_a_rule_for_all_below_and_the_more_exact_one(world):
+    """Rules hold from the next connection on; a wrong one is refused."""
+    clear = next(i for i, row in enumerate(TABLE) if row[:2] == ("required", NONE))
+    domain = domain_of(clear)
+    world.box.ctl("set", "outbound.tls_rules", ".test=required")
+    world.submit(f"eve@{domain}")
+    row = world.wait(lambda: [r for r in world.queue(domain)
+                              if r["reply"] and r["recipient"].startswith("eve@")])[0]
+    assert "4.7.0" in row["reply"] and not world.peers[clear].messages
+    world.box.ctl("set", "outbound.tls_rules", f".test=required, {domain}=opportunistic")
+    world.wait(lambda: world.peers[clear].messages)
+    for wrong in ("x.test", "x.test=perhaps", "=none", "x_y=none,", ".=none"):
+        assert world.box.run_ctl("set", "outbound.tls_rules", wrong).returncode != 0, wrong
