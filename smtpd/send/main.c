@@ -129,6 +129,7 @@ static void give_back(struct span name, void *value, void *arg)
 
 	while ((m = dest_take(value)))
 		mail_give_back(m);
+	sessions_drain(d);
 }
 
 static void on_drain(struct role *r)

@@ -175,6 +175,8 @@ void route_cancel(struct route_query *q);
 
 /* session.c */
 void session_start(struct dest *d);
+/* The process ends: what only asks for names does not wait for answers. */
+void sessions_drain(struct dest *d);
 bool session_take_more(struct dest *d); /* an idle connection takes the next mail */
 
 /* outcome.c: takes the mail over; targets without a result are tried later. */

@@ -681,3 +681,22 @@ bool session_take_more(struct dest *d)
 	}
 	return false;
 }
+
+void sessions_drain(struct dest *d)
+{
+	struct list *it = d->sessions.next;
+
+	while (it != &d->sessions) {
+		struct session *c = container_of(it, struct session, link);
+
+		it = it->next;
+		if (c->step != STEP_ROUTE && c->step != STEP_RESOLVE)
+			continue;
+		if (c->mail && c->last.code == 0) {
+			mail_give_back(c->mail);
+			c->mail = NULL;
+		}
+		transfer_abort(c, RESULT_LATER, &c->last);
+		session_free(c);
+	}
+}

@@ -478,6 +478,24 @@ def test_what_waits_survives_a_restart():
         sink.close()
 
 
+def test_the_end_waits_for_no_name_server():
+    world = World()
+    domain, (sink,) = world.domain({})
+    world.dns.silent |= {domain}
+    with world.box:
+        world.submit(f"bob@{domain}")
+        world.wait(lambda: (domain, MX) in world.dns.asked)
+        world.box.stop()
+        # Nobody gave up on the answer, and the attempt does not count.
+        assert "smtp-deferred" not in world.box.log_text()
+        world.dns.silent.clear()
+        world.box.start()
+        world.wait(lambda: sink.messages)
+        assert "tries=1 " in re.search("event=smtp-sent .*", world.box.log_text())[0]
+    sink.close()
+    world.dns.close()
+
+
 def test_a_dead_domain_delays_nobody(world):
     dead, _ = world.domain(None)
     alive, (sink,) = world.domain({})
