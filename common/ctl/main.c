@@ -64,7 +64,7 @@ static const char usage_text[] =
     "  upgrade                            the programs installed now take over\n"
     "  backup [FOLDER]                    restore FOLDER [ADDRESS]\n"
     "  export ADDRESS FOLDER              import ADDRESS PATH\n"
-    "  check [--repair] [--bodies]        compact: while mailstead is stopped\n"
+    "  check [--repair] [--bodies]        compact, recover: while mailstead is stopped\n"
     "  help                               all verbs (asks the running instance)\n"
     "  config check|sample|man            without a running instance\n"
     "\n"

@@ -12,7 +12,8 @@
 #define MAINT_FD 3
 #define MAINT_ARGS 40
 
-static const char *const verbs[] = {"check", "export", "import", "backup", "restore", "compact"};
+static const char *const verbs[] = {
+    "check", "export", "import", "backup", "restore", "compact", "recover"};
 
 bool ctl_is_maint(struct span verb)
 {

@@ -31,6 +31,7 @@ static const struct {
 	"FOLDER [--force] | FOLDER ADDRESS [--mailbox=NAME [--uid=N]] [--to=ADDRESS]; "
 	"[--generation=TIME]"},
     {"compact", 0, 0, verb_compact, "", ""},
+    {"recover", 0, 0, verb_recover, "", ""},
     {"import", 2, 2, verb_import, "--mailbox=", "ADDRESS PATH [--mailbox=NAME]"},
 };
 
@@ -134,7 +135,7 @@ void maint_progress(const char *fmt, ...)
  * -------------------------------------------------------------------------------------- */
 struct ending {
 	enum err_code code;
-	char text[400];
+	char text[sizeof(((struct maint *)0)->text)];
 };
 
 static _Noreturn void child(struct maint *m, enum who who, int fd, int (*fn)(struct maint *m))
@@ -201,7 +202,7 @@ static int collect(struct maint *m, struct running *r, const char *what)
 	if (n != (ssize_t)sizeof(e))
 		return maint_end(m, ERR_CORRUPT,
 		    "%s is damaged so badly that it cannot be read (signal %d): restore it from a "
-		    "backup",
+		    "backup, or try mailsteadctl recover",
 		    what, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 	e.text[sizeof(e.text) - 1] = '\0';
 	return e.text[0] || e.code ? maint_end(m, e.code, "%s", e.text) : 0;

@@ -23,7 +23,7 @@ struct maint {
 	struct span words[ARGS_MAX]; /* of the command, options among them */
 	size_t word_count;
 	enum err_code code; /* how it ended so far */
-	char text[400];
+	char text[800];
 };
 
 /* --- main.c ------------------------------------------------------------------------------------
@@ -76,5 +76,6 @@ int verb_import(struct maint *m);
 int verb_backup(struct maint *m);
 int verb_restore(struct maint *m);
 int verb_compact(struct maint *m);
+int verb_recover(struct maint *m);
 
 #endif

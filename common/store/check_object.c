@@ -136,11 +136,11 @@ static int fix_object(
 {
 	if (!k->c->repair)
 		return 0;
-	row->refs = n > 0 ? n : 1;
-	if (object_put(k->txn, k->account, object, row, err) < 0)
-		return -1;
-	/* Nobody's: it goes the way of every object whose last message went. */
-	return n > 0 ? 0 : object_unref(k->txn, k->account, object, clock_now(), err);
+	/* Nobody's; its file is counted below. */
+	if (n == 0)
+		return object_forget(k->txn, k->account, object, err);
+	row->refs = n;
+	return object_put(k->txn, k->account, object, row, err);
 }
 
 static int check_object(struct checking *k, uint64_t object, struct err *err)
@@ -155,8 +155,13 @@ static int check_object(struct checking *k, uint64_t object, struct err *err)
 	k->c->objects++;
 	if (object_get(k->txn, k->account, object, &row, &why) < 0 ||
 	    store_object_blob(k->txn, k->account, object, &blob, &why) < 0) {
-		check_damage(k, first ? first->mailbox : NULL, first ? first->uid : 0, false, "%s",
-		    why.text);
+		/* What no message has any more need not stay. */
+		bool is_nobodys = n == 0 && !k->hides_objects;
+
+		check_damage(k, first ? first->mailbox : NULL, first ? first->uid : 0, is_nobodys,
+		    "%s", why.text);
+		if (is_nobodys && k->c->repair)
+			return object_forget(k->txn, k->account, object, err);
 		k->hides_files = true;
 		return 0;
 	}

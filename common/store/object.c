@@ -125,6 +125,14 @@ static int object_del_part(struct db_txn *txn, uint64_t account, uint64_t object
 	return 0;
 }
 
+int object_forget(struct db_txn *txn, uint64_t account, uint64_t object, struct err *err)
+{
+	for (int part = OBJECT_ROW; part <= OBJECT_CACHE; part++)
+		if (object_del_part(txn, account, object, (enum store_object_part)part, err) < 0)
+			return -1;
+	return 0;
+}
+
 int object_unref(
     struct db_txn *txn, uint64_t account, uint64_t object, int64_t now, struct err *err)
 {
@@ -138,10 +146,7 @@ int object_unref(
 	}
 	if (row.blob.is_file && file_unref(txn, row.blob.id, now, err) < 0)
 		return -1;
-	for (int part = OBJECT_ROW; part <= OBJECT_CACHE; part++)
-		if (object_del_part(txn, account, object, (enum store_object_part)part, err) < 0)
-			return -1;
-	return 0;
+	return object_forget(txn, account, object, err);
 }
 
 int store_object_blob(

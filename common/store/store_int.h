@@ -142,6 +142,8 @@ int object_ref(struct db_txn *txn, uint64_t account, uint64_t object, struct err
 /* Without references the rows go, and the file's reference. */
 int object_unref(
     struct db_txn *txn, uint64_t account, uint64_t object, int64_t now, struct err *err);
+/* The rows go, whatever they say; a file's references are not touched. */
+int object_forget(struct db_txn *txn, uint64_t account, uint64_t object, struct err *err);
 /* References to a file of the blob folder, of all accounts. */
 struct file_row {
 	uint32_t refs;

@@ -1,8 +1,11 @@
 """mailsteadctl check: beside a running instance, and over a store that was damaged."""
 import json
 import os
+import pathlib
 import random
+import re
 import shutil
+import tempfile
 
 import pytest
 
@@ -80,6 +83,53 @@ def test_a_damaged_database_is_an_answer_not_a_crash(server, seed, tmp_path):
     assert last.get("ok") or last["text"]
     if seed % 4 == 0:
         assert done.returncode == 1
+
+
+def stopped_copy(server, folder):
+    """Its state as it is now, for a mailsteadctl that finds nothing running."""
+    state = folder / "state"
+    shutil.copytree(server.state, state, ignore=shutil.ignore_patterns("lock.mdb"))
+    conf = folder / "mailstead.conf"
+    with open(server.conf, encoding="utf-8") as old:
+        conf.write_text(re.sub(r"(?m)^paths.run = .*$", f'paths.run = "{folder}/run"',
+                               old.read().replace(server.state, str(state))), encoding="utf-8")
+    for where, _, names in os.walk(server.state):
+        for path in (where, *(f"{where}/{name}" for name in names if name != "lock.mdb")):
+            status = os.lstat(path)
+            os.chown(path.replace(server.state, str(state)), status.st_uid, status.st_gid)
+    copy = Appliance.__new__(Appliance)
+    copy.conf, copy.state = str(conf), str(state)
+    return copy
+
+
+@pytest.fixture
+def open_folder():
+    """One that all users may enter, unlike tmp_path."""
+    path = tempfile.mkdtemp(prefix="mailstead-")
+    os.chmod(path, 0o711)
+    yield pathlib.Path(path)
+    shutil.rmtree(path)
+
+
+def test_recovery_of_what_cannot_be_opened(server, open_folder):
+    copy = stopped_copy(server, open_folder)
+    assert "store: no damage; queue: no damage" in copy.ctl("recover")["text"]
+    data = f"{copy.state}/store/env/data.mdb"
+    with open(data, "r+b") as f:
+        f.truncate(os.path.getsize(data) // 4096 // 3 * 4096)
+        f.seek(4096)
+        f.write(bytes(4096))
+    assert copy.run_ctl("check").returncode == 1
+    done = copy.run_ctl("recover")
+    assert done.returncode == 0, done
+    text = (done.stdout + done.stderr).decode()
+    assert "a page is damaged" in text and "should be" in text, text
+    assert os.path.exists(f"{copy.state}/store/env/data.damaged-1")
+    assert os.stat(data).st_mode & 0o777 == 0o660
+    assert not os.path.exists(f"{copy.state}/store/env/recovered")
+    # What is there now is whole, and a second time there is nothing to do.
+    assert copy.run_ctl("check", "--bodies").returncode == 0
+    assert "store: no damage" in copy.ctl("recover")["text"]
 
 
 # --- export and import -------------------------------------------------------------------------
