@@ -72,7 +72,15 @@ static int hand_over(int dir, uid_t uid, gid_t gid, int depth)
 		fd = openat(dir, e->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (fd < 0)
 			continue; /* a link, a socket */
-		if (fstat(fd, &st) < 0 || fchown(fd, uid, gid) < 0)
+		if (fstat(fd, &st) < 0)
+			result = -1;
+		/* A second name of a file is a way to be given what lies elsewhere. */
+		if (result == 0 && !S_ISDIR(st.st_mode) &&
+		    (!S_ISREG(st.st_mode) || st.st_nlink != 1)) {
+			close(fd);
+			continue;
+		}
+		if (result < 0 || fchown(fd, uid, gid) < 0)
 			result = -1;
 		else if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
 			result = hand_over(fd, uid, gid, depth + 1);
