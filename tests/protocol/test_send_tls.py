@@ -13,8 +13,9 @@ from signed import SignedZone
 from test_send import World
 
 # What a server shows: nothing (no STARTTLS), certificates, or trouble.
-GOOD, OTHER, EXPIRED, OLD, BREAKS, REFUSES, NONE = (
-    "good", "other name", "expired", "only TLS 1.0", "breaks the handshake", "refuses", "no TLS")
+GOOD, OTHER, EXPIRED, OLD, BREAKS, REFUSES, NONE, INJECTS = (
+    "good", "other name", "expired", "only TLS 1.0", "breaks the handshake", "refuses", "no TLS",
+    "injects")
 CLEAR, TLS = "in the clear", "over TLS"  # else: the code of the reply with which it waits
 EE, EE_FULL, EE_WHOLE, EE_BAD, TA, USELESS, FORGED = (
     "3 1 1", "3 0 2", "3 1 0", "3 1 1 of another", "2 1 1", "0 0 1 and 3 9 1", "forged")
@@ -46,6 +47,8 @@ TABLE = [
     ("", OLD, EE, SIGNED, "4.7.5"), ("", OTHER, USELESS, SIGNED, TLS),
     ("", NONE, USELESS, SIGNED, "4.7.0"), ("", GOOD, FORGED, SIGNED, "4.7.5"),
     ("", GOOD, EE_BAD, PLAIN, TLS), ("", NONE, EE, PLAIN, CLEAR),
+    ("", INJECTS, None, SIGNED, "4.7.5"), ("", INJECTS, EE, SIGNED, "4.7.5"),
+    ("required", INJECTS, None, SIGNED, "4.7.5"), ("verified", INJECTS, None, SIGNED, "4.7.5"),
     ("", GOOD, EE, ALIAS, TLS), ("", GOOD, EE_BAD, ALIAS, "4.7.5"),
 ]
 CASES = [f"{rule or 'default'}, {server}, TLSA {tlsa}, {zone}"
@@ -78,7 +81,8 @@ class Certificates:
                         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1
                 context.load_cert_chain(self.ca.path("full.pem"), self.ca.path("full.key"))
                 self.contexts[name] = context
-        self.contexts[REFUSES] = self.contexts[BREAKS] = self.contexts[GOOD]
+        for kind in (REFUSES, BREAKS, INJECTS):
+            self.contexts[kind] = self.contexts[GOOD]
 
     @staticmethod
     def key_of(cert):
@@ -101,6 +105,13 @@ class Certificates:
 def break_off(session):
     """Takes STARTTLS, and the handshake of nobody."""
     session.send("220 go\r\n")
+    session.sock.recv(4096)
+    raise OSError("scripted end")
+
+
+def inject(session):
+    """Words in the clear that are to be taken for those under TLS."""
+    session.send("220 go\r\n250-sink.test\r\n250 SIZE\r\n")
     session.sock.recv(4096)
     raise OSError("scripted end")
 
@@ -133,7 +144,8 @@ def world():
         "tls.ca_file": certificates.ca.path("root.pem")})
     made.peers = []
     for i, (_, server, _, _, _) in enumerate(TABLE):
-        replies = {BREAKS: {"STARTTLS": break_off}, REFUSES: {"STARTTLS": "454 4.7.0 not now"}}
+        replies = {BREAKS: {"STARTTLS": break_off}, INJECTS: {"STARTTLS": inject},
+                   REFUSES: {"STARTTLS": "454 4.7.0 not now"}}
         made.peers.append(Sink(f"127.0.2.{i + 1}", made.port, tls=certificates.contexts.get(server),
                                replies=replies.get(server)))
     with made.box:
