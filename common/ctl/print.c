@@ -7,6 +7,7 @@
 #include <time.h>
 
 #define COLUMNS_MAX 64
+#define LINE_MAX_WIDTH 120 /* of one record: a wider one stands as a list */
 
 void records_add(struct records *r, struct span body)
 {
@@ -72,8 +73,19 @@ static void add_text(struct strbuf *b, struct span s)
 	}
 }
 
+/* A limit of 0 is none. */
+static bool is_no_limit(const struct ipc_value *v)
+{
+	return v->number == 0 &&
+	       (span_eq(v->name, SPAN("quota")) || span_eq(v->name, SPAN("quota-messages")));
+}
+
 static void add_cell(struct strbuf *b, const struct ipc_value *v)
 {
+	if (v->type != IPC_TEXT && is_no_limit(v)) {
+		strbuf_add_str(b, "none");
+		return;
+	}
 	switch (v->type) {
 	case IPC_TEXT:
 		add_text(b, v->text.n > 0 ? v->text : SPAN("-"));
@@ -174,6 +186,37 @@ static void print_row(const struct strbuf *record, const size_t *widths, bool is
 	putchar('\n');
 }
 
+static bool is_wide(const size_t *widths)
+{
+	size_t sum = 0;
+
+	for (size_t c = 0; c < COLUMNS_MAX && widths[c] > 0; c++)
+		sum += widths[c] + 2;
+	return sum > LINE_MAX_WIDTH;
+}
+
+/* One field a line. */
+static void print_fields(const struct strbuf *record)
+{
+	struct dec d = dec_of(strbuf_span(record));
+	struct ipc_value v;
+	size_t width = 0;
+
+	while (ipc_rec_next(&d, &v))
+		width = v.name.n > width ? v.name.n : width;
+	d = dec_of(strbuf_span(record));
+	while (ipc_rec_next(&d, &v)) {
+		struct strbuf cell;
+
+		strbuf_init(&cell, IPC_BODY_MAX);
+		add_cell(&cell, &v);
+		put_padded(v.name, width, false);
+		put_padded(strbuf_span(&cell), 0, true);
+		putchar('\n');
+		strbuf_clear(&cell);
+	}
+}
+
 /* A text called "pem" or "zone" that is all of a record is for other programs: as it is, but no
  * control characters. */
 static bool print_pem(const struct strbuf *record)
@@ -205,6 +248,11 @@ void print_tables(const struct records *r)
 		measure(r, from, to, widths);
 		if (from > 0)
 			putchar('\n');
+		if (to == from + 1 && is_wide(widths)) {
+			print_fields(&r->list[from]);
+			from = to;
+			continue;
+		}
 		print_row(&r->list[from], widths, true);
 		for (size_t i = from; i < to; i++)
 			print_row(&r->list[i], widths, false);

@@ -166,6 +166,48 @@ void plan_take_set(struct plan *p, size_t role, struct span set)
 	strbuf_add(&k->set, set);
 }
 
+/* Whose line names a certificate that keyd does not have. */
+struct blame {
+	const struct config *cfg;
+	struct err *err; /* of what was asked for all of them; takes the line */
+	bool is_found;
+};
+
+static bool is_missing(const struct config *cfg, struct span id)
+{
+	struct ipc_key_fetch f = {.purpose = SPAN("check"), .ids = {id}, .count = 1};
+	struct err err = ERR_INIT;
+	struct strbuf request, set;
+
+	strbuf_init(&request, KEYS_REQUEST_MAX);
+	ipc_enc_key_fetch(&request, &f);
+	keys_buf_init(&set);
+	(void)keys_fetch(cfg, strbuf_span(&request), &set, &err);
+	keys_buf_clear(&set);
+	strbuf_clear(&request);
+	return err.code == ERR_NOT_FOUND;
+}
+
+static void blame_value(void *arg, const struct config_value *v)
+{
+	struct blame *b = arg;
+	struct span list = span_of(v->value);
+	struct span name = span_of(v->name);
+	struct span id;
+
+	if (v->line == 0 || !span_starts(name, SPAN("listener.")) ||
+	    !span_ends(name, SPAN(".certificate")))
+		return;
+	while (!b->is_found && config_list_next(&list, &id)) {
+		if (!is_missing(b->cfg, id))
+			continue;
+		b->is_found = true;
+		err_set(b->err, ERR_NOT_FOUND,
+		    "%s:%u: %s: found \"%.*s\", expected a certificate that cert list shows",
+		    v->origin, v->line, v->name, SPAN_FMT(id));
+	}
+}
+
 int plan_fetch(struct plan *p, struct err *err)
 {
 	for (size_t i = 0; i < p->key_count; i++) {
@@ -179,8 +221,13 @@ int plan_fetch(struct plan *p, struct err *err)
 		if (result == 0)
 			plan_take_set(p, i, strbuf_span(&set));
 		keys_buf_clear(&set);
-		if (result < 0)
+		if (result < 0) {
+			struct blame b = {.cfg = p->cfg, .err = err};
+
+			if (err->code == ERR_NOT_FOUND)
+				config_each(p->cfg, blame_value, &b);
 			return -1;
+		}
 	}
 	return 0;
 }

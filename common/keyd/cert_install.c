@@ -91,13 +91,15 @@ static int report(struct job *j, const char *what, const struct pki_bundle *b, s
     bool is_installing, struct err *err)
 {
 	struct report r;
+	bool is_refused;
 
 	if (b->request)
 		return err_set(err, ERR_INVALID, "a request has nothing to check");
 	make_report(j, b, left_out, &r);
-	add_view(j, what, b);
+	is_refused = r.has_error && !job_has(j, OPT_FORCE);
+	add_view(j, is_installing && !is_refused ? slot_name(SLOT_CURRENT) : what, b);
 	add_report(j, &r);
-	if (!is_installing || !r.has_error || job_has(j, OPT_FORCE))
+	if (!is_installing || !is_refused)
 		return 0;
 	for (size_t i = 0; i < r.count; i++)
 		if (r.list[i].level == FINDING_ERROR)

@@ -189,6 +189,9 @@ def test_without_json(mail):
     done = subprocess.run([f"{BIN}/mailsteadctl", "-c", mail.conf, "account", "list"],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True, timeout=60)
     assert done.stdout.split()[0].isupper() and ALICE.encode() in done.stdout
+    head, *rows = done.stdout.decode().splitlines()
+    row = next(row for row in rows if ALICE in row)
+    assert row[head.index("QUOTA"):].split()[0] == "none", row
     done = subprocess.run([f"{BIN}/mailsteadctl", "-c", mail.conf, "account", "show", "no@where"],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, timeout=60)
     assert done.returncode == 1 and not done.stdout and done.stderr.startswith(b"mailsteadctl: ")

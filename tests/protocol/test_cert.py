@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 
-from appliance import Appliance, tls_context
+from appliance import BIN, Appliance, tls_context
 from ca import CA, openssl
 
 MAIL, OTHER = "mail.example.test", "imap.other.test"
@@ -131,7 +131,7 @@ def test_import_in_every_form_is_served_with_its_chain_in_order(box, ca, form):
     assert rows[0]["sha256"] == hashlib.sha256(der_of(leaf.cert)).hexdigest()
     assert served(box, "submissions") == before
     assert state_of(box, "shop")["candidate"]
-    box.ctl("cert", "install", "shop")
+    assert box.ctl("cert", "install", "shop")[0]["what"] == "current"
     wait_served(box, "submissions", leaf.cert)
     chain, _ = chain_of(box, "submissions")
     assert chain == [der_of(leaf.cert), der_of(ca.middle)]
@@ -449,3 +449,10 @@ def test_keyd_comes_back(box, ca):
     box.wait_for(lambda: box.run_ctl("cert", "list").returncode == 0)
     box.ctl("cert", "import", "shop", "--install", content=leaf.full)
     wait_served(box, "submissions", leaf.cert)
+
+
+def test_one_wide_record_is_shown_a_field_a_line(box):
+    shown = subprocess.run([f"{BIN}/mailsteadctl", "-c", box.conf, "cert", "show", "default"],
+                           stdout=subprocess.PIPE, check=True, text=True).stdout.splitlines()
+    assert [line.split()[0] for line in shown[:4]] == ["id", "what", "key", "subject"]
+    assert shown[0].split() == ["id", "default"]

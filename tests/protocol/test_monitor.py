@@ -1,5 +1,6 @@
 """Monitors: who binds, who is started again, and changes that drop nobody."""
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -221,3 +222,16 @@ def test_a_service_manager_is_told_and_keeps_the_sockets(make_appliance):
     finally:
         process.kill()
         os.kill(appliance.pids()["pop3d"], signal.SIGCONT)
+
+
+def test_a_certificate_that_is_missing_stops_the_start_with_the_line_that_names_it():
+    broken = Appliance(listeners={"imap": {"certificate": "missing"}}, accounts=())
+    broken.pick_ports()
+    with pytest.raises(RuntimeError):
+        broken.start()
+    with open(broken.conf, encoding="utf-8") as conf:
+        line = next(n for n, text in enumerate(conf, 1) if "missing" in text)
+    said = broken.log_text()
+    broken.process.stdout.close()
+    assert f"{broken.conf}:{line}: listener.imap.certificate: found" in said, said
+    shutil.rmtree(broken.folder)
