@@ -172,10 +172,17 @@ static int take_safe(struct parse *p, PKCS7 *safe)
 static int check_mac(struct parse *p, PKCS12 *p12)
 {
 	const ASN1_INTEGER *iterations = NULL;
+	const X509_ALGOR *algorithm = NULL;
+	const ASN1_OBJECT *name = NULL;
 
 	if (!PKCS12_mac_present(p12))
 		return 0;
-	PKCS12_get0_mac(NULL, NULL, NULL, &iterations, p12);
+	PKCS12_get0_mac(NULL, &algorithm, NULL, &iterations, p12);
+	/* RFC 9579 hides another number in the parameters; OpenSSL 3.0 cannot do it anyway. */
+	X509_ALGOR_get0(&name, NULL, NULL, algorithm);
+	if (OBJ_obj2nid(name) == NID_pbmac1)
+		return err_set(
+		    p->err, ERR_UNSUPPORTED, "a PKCS#12 file with a PBMAC1 sum is not taken");
 	/* Without a number it is one. */
 	if (iterations && !may_spend(p, cost_of(iterations)))
 		return too_long(p);

@@ -98,7 +98,7 @@ def stopped_copy(server, folder):
             status = os.lstat(path)
             os.chown(path.replace(server.state, str(state)), status.st_uid, status.st_gid)
     copy = Appliance.__new__(Appliance)
-    copy.conf, copy.state = str(conf), str(state)
+    copy.conf, copy.state, copy.env = str(conf), str(state), {}
     return copy
 
 
