@@ -488,7 +488,10 @@ static void add_address(struct session *c, struct net_addr *a)
 
 static void take_addresses(struct session *c, enum dns_type type, const struct dns_answer *a)
 {
-	c->is_secure = c->is_secure && a->is_secure;
+	bool has_failed = a->status == DNS_FAILED || a->status == DNS_BOGUS;
+
+	/* An answer that somebody keeps from us must not turn DANE off. */
+	c->is_secure = c->is_secure && (a->is_secure || has_failed);
 	if (a->status == DNS_FOUND && a->canonical[0])
 		tls_base_name(c->base, a->canonical);
 	for (size_t i = 0; i < a->count; i++) {
@@ -497,7 +500,7 @@ static void take_addresses(struct session *c, enum dns_type type, const struct d
 		if (dns_address(type, a->records[i], &addr))
 			add_address(c, &addr);
 	}
-	if (a->status == DNS_FAILED || a->status == DNS_BOGUS)
+	if (has_failed)
 		reply_make(&c->last, 451, "4.4.3 the address of %s cannot be found now: %s",
 		    session_host(c), a->why);
 }
