@@ -59,8 +59,9 @@ void device_added(
 	client_settings_table(&h, rq, address);
 	mobileconfig_form(&h, rq, address, answer_text(&a, 0, "password"));
 	HTML(&h, R("</section>\n<p><a class=\"button\" href=\""), S(back), R("\">"), L(BACK),
-	    R("</a></p>\n"));
-	page_end(&h);
+	    R("</a></p>\n</main>\n</body>\n</html>\n"));
+	/* The session of a new login goes on. */
+	send_page(200, &h, rq->token);
 }
 
 /* --- the page
@@ -88,7 +89,7 @@ static void second_factor(struct html *h, struct request *rq, const struct answe
 	HTML(h, R("</section>\n"));
 }
 
-static void own_devices(struct html *h, struct request *rq)
+static void own_devices(struct html *h, struct request *rq, bool has_second_factor)
 {
 	struct err err = ERR_INIT;
 	struct answer a;
@@ -99,6 +100,11 @@ static void own_devices(struct html *h, struct request *rq)
 		device_table(h, rq, &a, "/me/device-remove", SPAN(""));
 	form_begin(h, rq, "/me/device");
 	input(h, TEXT_DEVICE_NAME, "label", "text", SPAN(""), "required maxlength=\"64\"");
+	input(h, TEXT_CURRENT_PASSWORD, "password", "password", SPAN(""),
+	    "required autocomplete=\"current-password\"");
+	if (has_second_factor)
+		input(h, TEXT_CODE, "code", "text", SPAN(""),
+		    "required autocomplete=\"one-time-code\"");
 	form_end(h, TEXT_ADD);
 	HTML(h, R("</section>\n"));
 }
@@ -127,7 +133,7 @@ void page_me(struct request *rq)
 		client_settings_table(&h, rq, rq->user);
 		HTML(&h, R("</section>\n<p><a href=\"/me/undelete\">"), L(UNDELETE_LINK),
 		    R("</a></p>\n"));
-		own_devices(&h, rq);
+		own_devices(&h, rq, answer_number(&a, 0, "second-factor"));
 		own_aliases(&h, &a);
 	}
 	HTML(&h, R("<section><h2>"), L(PASSWORD), R("</h2>\n"));
@@ -188,8 +194,9 @@ void action_my_password(struct request *rq)
 
 void action_my_app_add(struct request *rq)
 {
-	device_added(
-	    rq, &WORDS("my", "app-password", "add", form_cstr(rq, "label")), rq->user, "/me");
+	if (sign_in_again(rq))
+		device_added(rq, &WORDS("my", "app-password", "add", form_cstr(rq, "label")),
+		    rq->user, "/me");
 }
 
 void action_my_app_remove(struct request *rq)

@@ -530,7 +530,10 @@ def test_own_password_and_devices(server):
     server.add_account("frank@example.test")
     browser = Browser(server.web_port)
     browser.sign_in("frank@example.test", PASSWORD)
-    page = browser.submit("/me/device", label="phone " + EVIL)
+    page = browser.submit("/me/device", label="stolen", password="wrong password")
+    assert page.status == 409
+    assert "stolen" not in browser.open("/me").text
+    page = browser.submit("/me/device", label="phone " + EVIL, password=PASSWORD)
     made = re.search(r"<code>([a-z2-9]{4}(?:-[a-z2-9]{4}){5})</code>", page.html).group(1)
     profile = browser.submit("/mobileconfig")
     assert profile.headers["Content-Type"] == "application/x-apple-aspen-config"

@@ -157,6 +157,21 @@ def test_a_password_alone_makes_no_network_known():
         log_in_with(authd, recovery[1], client="10.7.0.1")
 
 
+def test_a_token_that_is_not_fresh_makes_no_password(monkeypatch, tmp_path):
+    clock = tmp_path / "clock"
+    clock.write_bytes(bytes(8))
+    monkeypatch.setenv("MAILSTEAD_CLOCK", str(clock))
+    with Authd() as authd:
+        authd.fill()
+        token = log_in(authd, "bob@example.test")
+        authd.web("my", "app-password", "add", "phone", token=token)
+        with open(clock, "r+b") as moved:
+            moved.write(struct.pack("=q", 600))
+        refused(ERR_DENIED, authd.web, "my", "app-password", "add", "thief", token=token)
+        rows = authd.web("my", "app-password", "list", token=token)[0]
+        assert [row["label"] for row in rows] == ["phone"]
+
+
 # --- one's own account -------------------------------------------------------------------------
 def test_people_see_and_change_their_own_account_only(authd):
     authd.admin("alias", "add", "sales@example.test", "bob@example.test", "alice@example.test")
