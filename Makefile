@@ -68,7 +68,7 @@ ALL_LDFLAGS = $(LDHARDEN) -pthread $(LDFLAGS)
 # behind `make deps-check` (tests/support/deps_check.py) says so for every folder of the tree.
 COMMON := base crypto log event mail net dns ipc config sasl db store daemon
 # program = folder of its main.c : other source folders : where it is installed
-PROGRAMS := authd keyd smtpd imapd pop3d smtpd-receive smtpd-local smtpd-send imapd-worker pop3d-worker mailsteadctl maint webadmin web-server acme
+PROGRAMS := authd keyd smtpd imapd pop3d smtpd-receive smtpd-local smtpd-send imapd-worker pop3d-worker mailsteadctl maint webadmin web-server web-worker acme
 DIRS_authd := common/authd
 DIRS_keyd := common/keyd
 DIRS_smtpd := smtpd/monitor
@@ -82,7 +82,8 @@ DIRS_pop3d-worker := pop3d
 DIRS_mailsteadctl := common/ctl
 DIRS_maint := common/maint
 DIRS_webadmin := webadmin
-DIRS_web-server := webadmin/server
+DIRS_web-server := webadmin/monitor
+DIRS_web-worker := webadmin/worker
 DIRS_acme := webadmin/acme
 # Shared libraries a program may need; --as-needed drops the rest.
 PKGS := libssl libcrypto libevent_core libevent_pthreads libzstd zlib libargon2 libidn2 libutf8proc

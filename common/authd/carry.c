@@ -17,7 +17,7 @@
 #define NUMBER_LEN 24
 
 /* Who reads the configuration and hands it on. */
-static const char *const monitors[] = {"smtpd", "imapd", "pop3d"};
+static const char *const monitors[] = {"smtpd", "imapd", "pop3d", "web-server"};
 static const char *const keyd[] = {"keyd"};
 
 struct carry {

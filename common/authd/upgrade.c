@@ -10,7 +10,7 @@
 
 #define CHECK_MS 10000
 
-static const char *const monitors[] = {"smtpd", "imapd", "pop3d"};
+static const char *const monitors[] = {"smtpd", "imapd", "pop3d", "web-server"};
 static const char *const keyd[] = {"keyd"};
 
 /* True if nobody who was reached refused; those who were not are rows. */

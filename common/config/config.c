@@ -61,7 +61,8 @@ static const struct {
     {"pop3s", "pop3", "*", "995", "implicit", "yes", "yes"},
 };
 
-static const char *const role_names[] = {"smtp", "submission", "imap", "pop3", "lmtp", "device"};
+static const char *const role_names[] = {
+    "smtp", "submission", "imap", "pop3", "lmtp", "device", "web"};
 static const char *const stance_names[] = {"none", "offered", "required", "implicit"};
 
 const char *listener_role_name(enum listener_role r)
@@ -309,17 +310,21 @@ static void fill_listener(const struct config *c, struct listener *l)
 	    host[0] ? host : c->values[SET_SERVER_HOSTNAME].text);
 }
 
+static bool is_clash(const struct config_listener *a, const struct config_listener *b)
+{
+	const char *x = a->address, *y = b->address;
+	bool is_same = strcmp(x, y) == 0;
+
+	if (x[0] == '/' || y[0] == '/')
+		return is_same;
+	return a->port == b->port && (is_same || strcmp(x, "*") == 0 || strcmp(y, "*") == 0);
+}
+
 static int check_clash(const struct listener *a, const struct listener *b, struct err *err)
 {
-	const char *x = a->out.address, *y = b->out.address;
-	bool is_unix = x[0] == '/' || y[0] == '/';
-	bool is_same = strcmp(x, y) == 0;
 	const struct value *v = &b->values[LKEY_PORT];
 
-	if (!is_unix)
-		is_same = a->out.port == b->out.port &&
-			  (is_same || strcmp(x, "*") == 0 || strcmp(y, "*") == 0);
-	if (!a->out.enabled || !b->out.enabled || !is_same)
+	if (!a->out.enabled || !b->out.enabled || !is_clash(&a->out, &b->out))
 		return 0;
 	return err_set(err, ERR_INVALID,
 	    "%s:%u: listener.%s.port: found %u, expected a port that listener.%s has not taken",
@@ -388,9 +393,36 @@ static int check_device(const struct listener *l, struct err *err)
 	    config_listener_keys[key].name, l->values[key].text, expected);
 }
 
+/* The admin's ports, as listeners that the settings web.* describe. */
+static int add_web(struct config *c, enum setting port, const char *name, struct err *err)
+{
+	struct listener web = {.values[LKEY_PORT] = c->values[port]};
+	struct config_listener *o = &web.out;
+	const struct value *v = &c->values[port];
+
+	snprintf(o->name, sizeof(o->name), "%s", name);
+	o->enabled = true;
+	o->role = ROLE_WEB;
+	o->port = (uint16_t)v->number;
+	o->tls = port == SET_WEB_PORT ? TLS_IMPLICIT : TLS_NONE;
+	o->tls_min = 12;
+	snprintf(o->address, sizeof(o->address), "%s", c->values[SET_WEB_ADDRESS].text);
+	snprintf(
+	    o->certificates, sizeof(o->certificates), "%s", c->values[SET_WEB_CERTIFICATE].text);
+	snprintf(o->hostname, sizeof(o->hostname), "%s", c->values[SET_SERVER_HOSTNAME].text);
+	for (size_t i = 0; i < c->enabled_count; i++)
+		if (is_clash(&c->enabled[i], o))
+			return err_set(err, ERR_INVALID,
+			    "%s:%u: %s: found %u, expected a port that %s has not taken",
+			    v->file ? v->file->path : "default", v->line,
+			    config_settings[port].name, o->port, c->enabled[i].name);
+	c->enabled[c->enabled_count++] = *o;
+	return 0;
+}
+
 static int finish_listeners(struct config *c, struct err *err)
 {
-	c->enabled = mem_array(c->listener_count + 1, sizeof(*c->enabled));
+	c->enabled = mem_array(c->listener_count + 3, sizeof(*c->enabled));
 	for (size_t i = 0; i < c->listener_count; i++) {
 		fill_listener(c, &c->listeners[i]);
 		if (check_device(&c->listeners[i], err) < 0)
@@ -401,7 +433,13 @@ static int finish_listeners(struct config *c, struct err *err)
 		if (c->listeners[i].out.enabled)
 			c->enabled[c->enabled_count++] = c->listeners[i].out;
 	}
-	return 0;
+	if (c->values[SET_WEB_PORT].number == 0)
+		return 0;
+	if (add_web(c, SET_WEB_PORT, "web", err) < 0)
+		return -1;
+	return c->values[SET_WEB_HTTP_PORT].number == 0
+		   ? 0
+		   : add_web(c, SET_WEB_HTTP_PORT, "web-http", err);
 }
 
 int config_build(const char *main_path, struct span main_text, const char *settings_path,

@@ -30,6 +30,7 @@ enum listener_role {
 	ROLE_POP3,
 	ROLE_LMTP,
 	ROLE_DEVICE,
+	ROLE_WEB, /* of web.* only, never of a listener.NAME.role */
 	ROLE_COUNT
 };
 enum tls_stance { TLS_NONE, TLS_OFFERED, TLS_REQUIRED, TLS_IMPLICIT };
@@ -59,7 +60,8 @@ struct config;
  * The built-in listeners, each of which a file can change or switch off: smtp 25 (offered, no
  * auth), submission 587 (required), submissions 465 (implicit), submission-alt 2525 (required),
  * imap 143 (offered), imaps 993 (implicit), pop3 110 (offered), pop3s 995 (implicit). Switched off
- * at first: smtp-alt 26 (as smtp), lmtp (127.0.0.1, 24), lmtp-unix (<paths.run>/lmtp.sock).
+ * at first: smtp-alt 26 (as smtp), lmtp (127.0.0.1, 24), lmtp-unix (<paths.run>/lmtp.sock). What
+ * web.* says comes last, as listeners "web" (implicit) and "web-http" (no TLS).
  */
 int config_load(const char *path, struct config **out, struct err *err);
 /* The same with settings.conf.next instead of settings.conf: a change that is being prepared. */

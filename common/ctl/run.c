@@ -28,7 +28,7 @@ static const struct {
     {"smtpd", false, 0, 1, false},
     {"imapd", false, 0, 1, false},
     {"pop3d", false, 0, 1, false},
-    {"web-server", false, 0, 1, true},
+    {"web-server", false, 0, 1, false},
     {"acme", false, 0, 1, true},
 };
 

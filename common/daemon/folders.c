@@ -48,7 +48,8 @@ static const struct folder run_folders[] = {
     {"smtpd", WHO_ROOT, ALL, 02711},
     {"imapd", WHO_ROOT, ALL, 02711},
     {"pop3d", WHO_ROOT, ALL, 02711},
-    {"web-server", WHO_WEB, OWN, 0711},
+    {"web-worker", WHO_WEB, ALL, 02711},
+    {"web-server", WHO_ROOT, ALL, 02711},
     {"acme", WHO_ROOT, ALL, 02711},
     {"acme/challenge", WHO_ACME, OWN, 0755},
 };

@@ -246,8 +246,9 @@ static int frame_start(struct frame *f, struct err *err)
 {
 	struct role *r = &f->role;
 
-	if (process_make_run_folder(r->cfg, r->ops->name, err) < 0 || enter_sandbox(f, err) < 0 ||
-	    ctl_open(f, err) < 0 || open_authd(r, err) < 0)
+	if (process_make_run_folder(r->cfg, r->ops->name, err) < 0 ||
+	    (!r->ops->starts_programs && enter_sandbox(f, err) < 0) || ctl_open(f, err) < 0 ||
+	    open_authd(r, err) < 0)
 		return -1;
 	f->has_started = true;
 	if (r->ops->start(r, err) < 0)

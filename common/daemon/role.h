@@ -33,6 +33,15 @@ struct role_listener;
 /* Listeners and their TLS. A role without any leaves it out, and is not linked with OpenSSL. */
 struct role_serving;
 extern const struct role_serving role_serving;
+/* Listeners that a program serves which the role starts: they are handed to it (on_handed). */
+extern const struct role_serving role_handing;
+
+/* One of them: its sockets, the second -1 or the IPv6 of "*". The frame's; inherited by nobody
+ * unless the role sees to it. */
+struct role_handed {
+	const struct config_listener *cfg; /* of r->cfg */
+	int fds[2];
+};
 
 struct role_ops {
 	const char *name;  /* "smtpd-receive": log name and control socket */
@@ -42,9 +51,15 @@ struct role_ops {
 	const char *state[4];
 	enum sandbox_net net;
 	uint16_t ports[SANDBOX_PORTS];      /* with SANDBOX_RESOLVE */
-	const struct role_serving *serving; /* &role_serving; NULL: no listeners */
+	bool starts_programs;               /* it has no sandbox: they would inherit it */
+	const struct role_serving *serving; /* &role_serving, &role_handing; NULL: no listeners */
 	unsigned roles;         /* 1u << enum listener_role, of the listeners it serves */
 	const char *full_reply; /* to a client for which no descriptor is left, with CRLF */
+	/* With role_handing, after start and after every change: all that it has now, and the
+	 * certificates (an ipc_key_set, which holds keys). The process ends, to be started again,
+	 * if it fails. */
+	int (*on_handed)(struct role *r, const struct role_handed *list, size_t count,
+	    struct span keys, struct err *err);
 	/* Opens what the role needs. The listeners accept only after it returned 0. */
 	int (*start)(struct role *r, struct err *err);
 	/* Owns fd. The connection was counted in r->limits: role_connection_gone when it ends. When

@@ -15,7 +15,8 @@ ONLY = {
     "common/keyd": ["base", "crypto", "log", "event", "net", "ipc", "config", "daemon"],
     "common/ctl": ["base", "log", "event", "mail", "ipc", "config", "daemon"],
     "webadmin": ["base", "ipc", "config"],
-    "webadmin/server": ["base", "event", "net", "ipc", "config", "daemon"],
+    "webadmin/worker": ["base", "log", "event", "net", "ipc", "config", "daemon"],
+    "webadmin/monitor": ["base", "config", "daemon"],
     "webadmin/acme": ["base", "log", "event", "ipc", "config", "daemon"],
 }
 PROGRAM_FOLDERS = {
@@ -33,7 +34,8 @@ PROGRAM_FOLDERS = {
     "imapd": ["imapd"],
     "pop3d": ["pop3d"],
     "webadmin": ["webadmin"],
-    "webadmin/server": ["webadmin/server"],
+    "webadmin/worker": ["webadmin/worker"],
+    "webadmin/monitor": [],
     "webadmin/acme": ["webadmin/acme"],
 }
 # System header (regular expression) -> the only places that may include it.
