@@ -39,6 +39,7 @@ struct run {
 	struct program *programs[ARRAY_LEN(programs)];
 	char **argv;
 	struct timer upgrade;
+	bool is_stopping;
 	int status;
 };
 
@@ -49,6 +50,9 @@ static void upgrade(struct run *r)
 	struct upgrade *u;
 	struct err err = ERR_INIT;
 
+	/* The program that it became would not know that it was told to stop. */
+	if (r->is_stopping)
+		return;
 	if (upgrade_check(r->argv, &err) < 0) {
 		log_error("upgrade-refused", LOG_ERR(&err));
 		return;
@@ -99,6 +103,7 @@ static void on_stop(void *arg, int signo)
 {
 	struct run *r = arg;
 
+	r->is_stopping = true;
 	notify_stopping();
 	supervisor_stop(r->supervisor);
 }

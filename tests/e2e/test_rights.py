@@ -15,7 +15,7 @@ IS_ROOT = os.geteuid() == 0
 ROLES = {"smtpd-receive": "in", "smtpd-local": "local", "imapd-worker": "imap",
          "pop3d-worker": "pop3"}
 OWNERS = {"authd": "auth", "keyd": "key"}
-MONITORS = ("smtpd", "imapd", "pop3d")
+MONITORS = ("smtpd", "imapd", "pop3d", "web-server")
 INSIDE = {**ROLES, **OWNERS}
 LAUNCHER = {"NET_BIND_SERVICE": 10, "SETUID": 7, "SETGID": 6, "KILL": 5}
 STATE_OF = {"smtpd-receive": ("queue",), "smtpd-local": ("queue", "store"),

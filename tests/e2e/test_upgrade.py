@@ -68,7 +68,7 @@ def upgrade(mail):
                  "authd", "keyd")
     after = pids(mail)
     # Monitors execute another program, and stay the same process.
-    for name in ("smtpd", "imapd", "pop3d"):
+    for name in ("smtpd", "imapd", "pop3d", "web-server"):
         assert after[name] == before[name]
 
 

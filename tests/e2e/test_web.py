@@ -1,5 +1,8 @@
 """The web admin behind the real lighttpd: where it listens, and that nothing else is served."""
+import os
+import signal
 import socket
+import ssl
 import subprocess
 
 import pytest
@@ -14,8 +17,13 @@ ADMIN = "root@example.test"
 def web():
     for attempt in range(5):
         https, plain = free_ports(2)
-        appliance = Appliance(settings={"web.port": str(https), "web.http_port": str(plain),
-                                        "web.address": "127.0.0.1"})
+        appliance = Appliance()
+        for name in ("web.port", "web.http_port"):  # what the file says cannot be set
+            del appliance.settings[name]
+        os.makedirs(f"{appliance.state}/conf")
+        with open(f"{appliance.state}/conf/settings.conf", "w", encoding="ascii") as settings:
+            settings.write(f"web.port = {https}\nweb.http_port = {plain}\n"
+                           "web.address = 127.0.0.1\n")
         try:
             appliance.__enter__()
             break
@@ -81,4 +89,88 @@ def test_a_taken_port_is_named_at_the_start(web):
     done = subprocess.run([f"{BIN}/web-server", "-c", appliance.conf], stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert f"127.0.0.1 port {browser.port}: Address already in use" in done.stdout
+    assert f"web: bind 127.0.0.1:{browser.port}: Address already in use" in done.stdout
+
+
+def lighttpds(appliance):
+    worker = appliance.pids()["web-worker"]
+    with open(f"/proc/{worker}/task/{worker}/children", encoding="ascii") as children:
+        return [int(pid) for pid in children.read().split()]
+
+
+def certificate(port):
+    return ssl.get_server_certificate(("127.0.0.1", port), timeout=60)
+
+
+def test_status_names_its_ports(web):
+    browser, appliance, plain = web
+    rows = {r["listener"]: r for r in appliance.ctl("status") if "listener" in r}
+    assert rows["web"]["port"] == browser.port and rows["web"]["bound"]
+    assert rows["web"]["tls"] == "implicit" and rows["web-http"]["port"] == plain
+
+
+def test_another_port_while_a_request_is_on_its_way(web):
+    """The old port answers who is connected, and goes; the new one is there at once."""
+    browser, appliance, plain = web
+    with socket.create_connection(("127.0.0.1", plain), timeout=60) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        other = free_ports(1)[0]
+        appliance.ctl("set", "web.port", str(other))
+        assert is_open(other)
+        appliance.ctl("confirm")
+        sock.sendall(b"Connection: close\r\n\r\n")
+        assert sock.recv(1000).startswith(b"HTTP/1.1 301 ")
+    appliance.wait_for(lambda: not is_open(browser.port))
+    appliance.ctl("set", "web.port", str(browser.port))
+    appliance.ctl("confirm")
+    assert is_open(browser.port)
+    assert Browser(browser.port).open("/login").status == 200
+
+
+def test_ports_that_cannot_be_change_nothing(web):
+    browser, appliance, plain = web
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = taken.getsockname()[1]
+        for name, value, why in (("web.port", str(busy), "already in use"),
+                                 ("web.port", str(plain), "has not taken"),
+                                 ("web.port", "65536", "65535"),
+                                 ("web.certificate", "nosuch", "nosuch"),
+                                 ("web.address", "here", "here")):
+            done = appliance.run_ctl("set", name, value)
+            assert done.returncode != 0 and why in done.stdout.decode() + done.stderr.decode()
+    assert is_open(browser.port) and is_open(plain)
+
+
+def test_a_new_certificate_is_served_at_once(web):
+    browser, appliance, _ = web
+    before = certificate(browser.port)
+    appliance.ctl("cert", "new", "default")
+    appliance.ctl("cert", "install", "default")
+    appliance.wait_for(lambda: certificate(browser.port) != before)
+
+
+def test_a_change_of_others_leaves_it_alone(web):
+    browser, appliance, _ = web
+    before = lighttpds(appliance)
+    appliance.ctl("set", "smtp.received_max", "51")
+    assert lighttpds(appliance) == before and is_open(browser.port)
+
+
+def test_one_that_dies_comes_back(web):
+    browser, appliance, _ = web
+    before = appliance.pids()["web-worker"]
+    os.kill(lighttpds(appliance)[-1], signal.SIGKILL)  # the newest serves
+    appliance.wait_for(lambda: appliance.pids().get("web-worker", before) != before)
+    appliance.wait_for(lambda: lighttpds(appliance))
+    assert Browser(browser.port).open("/login").status == 200
+
+
+def test_an_upgrade_refuses_nobody(web):
+    browser, appliance, plain = web
+    before = appliance.pids()
+    assert appliance.ctl("upgrade")["ok"]
+    while appliance.pids().get("web-worker", before["web-worker"]) == before["web-worker"]:
+        assert is_open(browser.port) and is_open(plain)
+    appliance.wait_for(lambda: appliance.pids().get("authd", before["authd"]) != before["authd"])
+    assert appliance.pids()["web-server"] == before["web-server"]
+    assert Browser(browser.port).open("/login").status == 200

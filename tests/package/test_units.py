@@ -202,7 +202,7 @@ def test_upgrade_refuses_nobody_and_ends_no_session(installed, tmp_path):
     assert "the new programs take over" in said, said
     for service in ("authd", "keyd"):
         installed.wait_for(lambda s=service: main_pid(installed, s) not in (0, before[s]))
-    for service in ("smtpd", "imapd", "pop3d"):
+    for service in ("smtpd", "imapd", "pop3d", "web-server"):
         assert main_pid(installed, service) == before[service], "it executed the new one itself"
     out = session.communicate("\n", timeout=120)[0]
     assert re.fullmatch(r"OK [1-9]\d* \[\]\n", out), out + installed.journal()

@@ -29,6 +29,8 @@ static void refuse(const char *text, const char *want)
 	exact_free(in);
 }
 
+#define WEB 2 /* the listeners that web.* describes */
+
 /* --- values ----------------------------------------------------------------------------------- */
 START_TEST(every_default_is_valid)
 {
@@ -170,7 +172,7 @@ START_TEST(booleans)
 			snprintf(
 			    text, sizeof(text), "listener.smtp.enabled = %s", on ? yes[i] : no[i]);
 			c = parse(text);
-			ck_assert_uint_eq(config_listener_count(c), on ? 8 : 7);
+			ck_assert_uint_eq(config_listener_count(c), (on ? 8 : 7) + WEB);
 			config_unref(c);
 		}
 	}
@@ -330,7 +332,9 @@ START_TEST(built_in_listeners)
 	    {"imap", ROLE_IMAP, 143, TLS_OFFERED, true},
 	    {"imaps", ROLE_IMAP, 993, TLS_IMPLICIT, true},
 	    {"pop3", ROLE_POP3, 110, TLS_OFFERED, true},
-	    {"pop3s", ROLE_POP3, 995, TLS_IMPLICIT, true}};
+	    {"pop3s", ROLE_POP3, 995, TLS_IMPLICIT, true},
+	    {"web", ROLE_WEB, 443, TLS_IMPLICIT, false},
+	    {"web-http", ROLE_WEB, 80, TLS_NONE, false}};
 	struct config *c = parse("server.hostname = mx.example.test");
 
 	ck_assert_uint_eq(config_listener_count(c), ARRAY_LEN(want));
@@ -361,9 +365,9 @@ START_TEST(own_listeners)
 				 "listener.internal.hostname = inside.example.test\n"
 				 "listener.smtp.address = 127.0.0.1\n"
 				 "listener.pop3.enabled = no\n");
-	const struct config_listener *l = config_listener(c, config_listener_count(c) - 1);
+	const struct config_listener *l = config_listener(c, config_listener_count(c) - 1 - WEB);
 
-	ck_assert_uint_eq(config_listener_count(c), 8);
+	ck_assert_uint_eq(config_listener_count(c), 8 + WEB);
 	ck_assert_str_eq(l->name, "internal");
 	ck_assert(l->role == ROLE_SUBMISSION && l->port == 25 && l->tls == TLS_NONE);
 	ck_assert(l->auth && l->login_without_tls);
@@ -378,6 +382,13 @@ START_TEST(own_listeners)
 	refuse("listener.x.port = 25\nlistener.x.address = 127.0.0.1",
 	    "mailstead.conf:1: listener.x.port: found 25, expected a port that listener.smtp has "
 	    "not taken");
+	/* The web admin's ports are listeners too. */
+	refuse("web.port = 25",
+	    "mailstead.conf:1: web.port: found 25, expected a port that smtp has "
+	    "not taken");
+	refuse("listener.smtp.port = 80",
+	    "default:0: web.http_port: found 80, expected a port that "
+	    "smtp has not taken");
 }
 END_TEST
 
@@ -394,7 +405,7 @@ START_TEST(many_listeners)
 	for (int i = 0; i < CONFIG_LISTENERS_MAX - BUILTIN; i++)
 		strbuf_addf(&b, "listener.x%d.port = %d\n", i, 30000 + i);
 	ck_assert_int_eq(config_parse(strbuf_span(&b), &c, &err), 0);
-	ck_assert_uint_eq(config_listener_count(c), CONFIG_LISTENERS_MAX - BUILTIN_OFF);
+	ck_assert_uint_eq(config_listener_count(c), CONFIG_LISTENERS_MAX - BUILTIN_OFF + WEB);
 	config_unref(c);
 	strbuf_add_str(&b, "listener.last.port = 29999\n");
 	ck_assert_int_eq(config_parse(strbuf_span(&b), &c, &err), -1);

@@ -7,7 +7,7 @@
 int main(int argc, char **argv)
 {
 	static const struct monitor_role roles[] = {
-	    {"web-worker", WHO_WEB, 1u << ROLE_WEB},
+	    {.name = "web-worker", .who = WHO_WEB, .listeners = 1u << ROLE_WEB},
 	};
 	static const struct monitor_spec spec = {"web-server", roles, ARRAY_LEN(roles)};
 

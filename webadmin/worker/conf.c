@@ -98,7 +98,7 @@ int conf_write(const struct config *cfg, const struct places *p, const char *pem
 	strbuf_add_str(b, "server.systemd-socket-activation = \"enable\"\nserver.tag = \"\"\n"
 			  "server.max-request-size = 1088\nserver.max-read-idle = 30\n"
 			  "server.max-write-idle = 60\nserver.max-connections = 128\n"
-			  "server.graceful-shutdown-timeout = 25\n"
+			  "server.feature-flags = (\"server.graceful-shutdown-timeout\" => 25)\n"
 			  "server.max-keep-alive-requests = 100\n");
 	strbuf_init(&tls, TLS_MAX);
 	add_tls(&tls, pem);
