@@ -90,7 +90,9 @@ class Run:
         now = tuple(slots.get(slot, 0) for slot in ("current", "previous", "candidate"))
         allowed = self.ledger.may_be(("cert", "default"))
         assert now in allowed, (now, allowed)
-        self.ledger.write(("cert", "default"), now, admin.mark(), admin.mark())
+        # A mark of a new connection is of the beginning: only for what is not known otherwise.
+        if len(allowed) > 1:
+            self.ledger.write(("cert", "default"), now, admin.mark(), admin.mark())
         return now
 
     def find_signing_keys(self, admin):
