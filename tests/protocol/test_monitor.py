@@ -110,12 +110,13 @@ def test_a_change_that_cannot_be_changes_nothing_and_says_why(running, what, exp
         running.listeners["smtp"]["certificate"] = "missing"
     running.write_conf()
     answer = running.run_ctl("reload").stdout.decode()
-    # Not even in the processes that had nothing against it.
-    assert not is_open(good) and greeting(appliance=running, listener="imap")
-    assert is_open(ports["pop3"])
     running.listeners, running.ports = {}, ports
     running.write_conf()
     taken.close()
+    # Not even in the processes that had nothing against it. (Somebody else may be on the port.)
+    rows = {r["listener"]: r for r in running.ctl("status") if "listener" in r}
+    assert rows["pop3"]["port"] == ports["pop3"] != good and is_open(ports["pop3"])
+    assert greeting(appliance=running, listener="imap")
     assert "smtp" in answer and expected in answer
     assert greeting(running, "smtp") == GREETINGS["smtp"]
     with running.connect("smtp") as sock:
