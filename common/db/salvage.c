@@ -39,7 +39,7 @@ struct salvage {
 	uint64_t pages;
 	unsigned char *seen, *is_free; /* a bit each */
 	struct gap *gaps;
-	size_t gap_count, gap_cap;
+	size_t gap_count;
 	bool is_free_known;
 	struct level *stack;
 	size_t depth;
@@ -121,10 +121,7 @@ static void gap_add(struct salvage *v, const struct edge *low, const struct edge
 			gap_end(last, high);
 		return;
 	}
-	if (v->gap_count == v->gap_cap) {
-		v->gap_cap *= 2;
-		v->gaps = mem_grow(v->gaps, v->gap_cap, sizeof(*v->gaps));
-	}
+	v->gaps = mem_grow(v->gaps, v->gap_count + 1, sizeof(*v->gaps));
 	next = &v->gaps[v->gap_count++];
 	*next = (struct gap){.from = mem_dup(low->b, low->n), .from_n = low->n};
 	gap_end(next, high);
@@ -497,8 +494,6 @@ int db_salvage(int fd, struct db_salvage *s, struct err *err)
 	v.stack = mem_array(PAGE_DEPTH_MAX + 1, sizeof(*v.stack));
 	for (size_t i = 0; i <= PAGE_DEPTH_MAX; i++)
 		v.stack[i].bytes = mem_alloc(v.size);
-	v.gap_cap = 16;
-	v.gaps = mem_array(v.gap_cap, sizeof(*v.gaps));
 	rc = run(&v, m);
 	for (size_t i = 0; i <= PAGE_DEPTH_MAX; i++)
 		mem_free(v.stack[i].bytes);
