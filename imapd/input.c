@@ -115,6 +115,21 @@ static void take(struct session *s, struct span in)
 /* --- literals --------------------------------------------------------------------------------- */
 enum announced { LITERAL_NONE, LITERAL_SYNC, LITERAL_NONSYNC };
 
+/* The end of a refused line that is a literal's, although its brace was not kept: a number of so
+ * many digits that no client means well with it. */
+static bool ends_in_digits(struct span line)
+{
+	size_t n = line.n > 0 ? line.n - 1 : 0;
+
+	if (line.n < TAIL_MAX - 2 || line.p[n] != '}')
+		return false;
+	n -= line.p[n - 1] == '+';
+	for (size_t i = 0; i < n; i++)
+		if (!ascii_is_digit(line.p[i]))
+			return false;
+	return true;
+}
+
 /* "{n}" or "{n+}" at the end of a line. A number of more than 64 bits counts as the largest. */
 static enum announced announcement(struct span line, uint64_t *size)
 {
@@ -260,8 +275,8 @@ static void line_ended(struct session *s)
 {
 	struct span line = span_from(strbuf_span(&s->line), s->segment);
 	const char *fault = line_fault(line);
-	uint64_t size;
-	enum announced kind;
+	uint64_t size = UINT64_MAX;
+	enum announced kind = LITERAL_NONSYNC;
 
 	if (fault && !s->refused)
 		refuse(s, fault);
@@ -270,7 +285,8 @@ static void line_ended(struct session *s)
 		hand_on(s, line);
 		return;
 	}
-	kind = announcement(line, &size);
+	if (!s->refused || !ends_in_digits(line))
+		kind = announcement(line, &size);
 	if (kind != LITERAL_NONE) {
 		begin_literal(s, size, kind == LITERAL_SYNC);
 	} else if (s->refused) {

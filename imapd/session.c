@@ -330,7 +330,8 @@ static void on_close(void *arg, const struct err *why)
 
 	log_info("imap-close", LOG_STR("session", s->id), LOG_U64("account", s->account),
 	    LOG_U64("commands", s->commands), LOG_ERR(why));
-	if (why->code == ERR_TIMEOUT) {
+	/* In the middle of an answer a BYE could be taken for bytes of a literal. */
+	if (why->code == ERR_TIMEOUT && s->wait != WAIT_OUTPUT) {
 		untagged(s, "BYE Idle for too long");
 		conn_close(s->conn);
 	} else {

@@ -193,6 +193,14 @@ def test_absurd_literals(out, c, number):
         assert line == b"" and untagged == [b"* BYE Literal too large"]
 
 
+def test_a_literal_of_endless_digits_behind_a_long_line(out, c):
+    """Of a refused line only the end is kept, without this literal's brace: its bytes are no commands."""
+    for one, size in ((out, 9000), (c, 70000)):
+        one.send(b"t NOOP " + b"x" * size + b" {" + b"0" * 80 + b"9+}\r\nu LOGOUT\r\n")
+        assert one.read_line() == b"* BYE Command line too long"
+        assert one.read_line() == b""
+
+
 @pytest.mark.parametrize("bad", ["{}", "{+}", "{-1}", "{1-}", "{1++}", "{ 1}", "{1 }", "{0x1}",
                                  "{1+ }", "{1}+"])
 def test_what_is_no_literal(out, bad):
