@@ -31,7 +31,9 @@ struct keyd {
 	unsigned char masters[TICKET_MASTERS][TICKET_MASTER_LEN]; /* newest first */
 	size_t master_count;
 	struct timer rotate, upkeep;
-	size_t running; /* jobs */
+	uint64_t upkept_ms; /* when, by the monotonic clock */
+	int64_t ahead;      /* of it the wall clock was then, in seconds */
+	size_t running;     /* jobs */
 };
 
 /* Something that monitors have may be old now: they are told. */

@@ -8,9 +8,12 @@
 #include "common/log/log.h"
 
 #include <openssl/provider.h>
+#include <stdlib.h>
 
 #define ROTATE_MS (8 * 3600 * 1000) /* a ticket is good for three of these at most */
 #define UPKEEP_MS (6 * 3600 * 1000)
+#define LOOK_MS 5000
+#define JUMP_SECONDS 3600
 
 /* --- upkeep ----------------------------------------------------------------------------------- */
 struct upkeep_job {
@@ -42,12 +45,18 @@ static void upkeep_done(struct work *w)
 	keyd_job_ended(k);
 }
 
-static void start_upkeep(void *arg)
+/* By how much the wall clock is ahead of the one that nobody sets. */
+static int64_t clock_ahead(void)
 {
-	struct keyd *k = arg;
+	return clock_now() - (int64_t)(clock_mono_ms() / 1000);
+}
+
+static void start_upkeep(struct keyd *k)
+{
 	struct upkeep_job *j;
 
-	timer_set(&k->upkeep, UPKEEP_MS);
+	k->upkept_ms = clock_mono_ms();
+	k->ahead = clock_ahead();
 	if (k->role->is_draining)
 		return;
 	j = mem_zalloc(sizeof(*j));
@@ -57,6 +66,17 @@ static void start_upkeep(void *arg)
 	j->work.done = upkeep_done;
 	k->running++;
 	workers_submit(k->disk, &j->work);
+}
+
+/* A machine that did not know the time when it started has certificates of another year. */
+static void on_look(void *arg)
+{
+	struct keyd *k = arg;
+
+	if (llabs(clock_ahead() - k->ahead) > JUMP_SECONDS ||
+	    clock_mono_ms() - k->upkept_ms >= UPKEEP_MS)
+		start_upkeep(k);
+	timer_set(&k->upkeep, LOOK_MS);
 }
 
 static void on_rotate(void *arg)
@@ -97,7 +117,9 @@ static int start(struct role *r, struct err *err)
 	k->dkim_generation = random_u64() | 1;
 	list_init(&k->watchers);
 	timer_init(&k->rotate, k->loop, on_rotate, k);
-	timer_init(&k->upkeep, k->loop, start_upkeep, k);
+	timer_init(&k->upkeep, k->loop, on_look, k);
+	k->upkept_ms = clock_mono_ms();
+	k->ahead = clock_ahead();
 	load_old_ciphers();
 	if (config_state_path(r->cfg, "keys", k->dir, err) < 0 || shelf_open(k->dir, err) < 0 ||
 	    dkim_open(k->dir, err) < 0 || upkeep_run(k->dir, r->cfg, clock_now(), &made, err) < 0)
@@ -106,7 +128,7 @@ static int start(struct role *r, struct err *err)
 	k->makers = workers_new(k->loop, 1, "make");
 	serve_rotate(k);
 	timer_set(&k->rotate, ROTATE_MS);
-	timer_set(&k->upkeep, UPKEEP_MS);
+	timer_set(&k->upkeep, LOOK_MS);
 	return serve_open(k, err);
 }
 
