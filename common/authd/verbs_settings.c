@@ -161,11 +161,32 @@ static struct edit *edit_new(struct call *call)
 	return e;
 }
 
+/* What decides which programs run, and as whom: only whoever has a shell on the machine may. */
+static bool is_for_root(struct span name)
+{
+	return span_starts(name, SPAN("paths.")) || span_starts(name, SPAN("process.")) ||
+	       span_eq(name, SPAN("acme.hook"));
+}
+
+static bool may_edit(struct call *call, uint32_t step)
+{
+	for (uint32_t i = 0; call->is_web && i < call->arg_count; i += step) {
+		if (is_for_root(call->args[i])) {
+			call_fail(call, ERR_DENIED, "%.*s is not for the web: mailsteadctl set",
+			    SPAN_FMT(call->args[i]));
+			return false;
+		}
+	}
+	return true;
+}
+
 /* step words an edit: a name and, with two, its value. */
 static void start_edit(struct call *call, uint32_t step)
 {
 	struct edit *e;
 
+	if (!may_edit(call, step))
+		return;
 	if (revert_left(call->a) > 0) {
 		call_fail(call, ERR_BUSY,
 		    "another change waits to be confirmed, %u s more: mailsteadctl confirm",

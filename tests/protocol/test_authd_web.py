@@ -57,6 +57,16 @@ def test_setup_code_opens_a_session_until_there_is_an_administrator(empty):
     assert empty.web("domain", "list", token=log_in(empty))[0]
 
 
+def test_what_runs_programs_is_not_for_the_web(authd):
+    token = log_in(authd)
+    for name, value in (("acme.hook", "/bin/true"), ("paths.libexec", "/tmp"), ("process.uid_base", "5000")):
+        refused(ERR_DENIED, authd.web, "set", name, value, token=token)
+        refused(ERR_DENIED, authd.web, "set", "smtp.received_max", "51", name, value, token=token)
+        refused(ERR_DENIED, authd.web, "unset", name, token=token)
+    assert authd.admin("set", "acme.hook", "/bin/true")
+    authd.web("set", "smtp.received_max", "51", token=token)
+
+
 def test_setup_code_survives_a_kill_and_is_not_on_the_disk(empty):
     code = empty.admin("setup-code")[0][0]["code"]
     empty.kill()
