@@ -200,13 +200,13 @@ check-arm:
 	@bash packaging/deps.sh --deb
 	packaging/arm-check.sh armhf
 	packaging/arm-check.sh arm64
-check-long: check-package check-arm check-browser crash-full
+check-long: check-package check-arm check-browser crash-full asan
 	MS_STRESS_SECONDS=300 $(PYTEST) tests/protocol/test_imap_stress.py
 	MS_MAILS=10000 $(PYTEST) tests/e2e/test_two_servers.py
 	MS_SLOW_CLIENTS=2000 $(PYTEST) tests/protocol/test_smtp_slow.py
 	$(MAKE) FUZZ_SECONDS=120 fuzz
 check-protocol: all
-	$(PYTEST) tests/protocol
+	$(PYTEST) $(ONLY) tests/protocol
 check-e2e: all
 	$(PYTEST) tests/e2e
 # Power cuts and kills: a sample, and (an hour) all of it.
@@ -259,7 +259,7 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(COMMON_LIBS) $(FOLDER_LIBS)
 
 # Unit and protocol tests again, with the address and undefined behaviour sanitizers.
 asan:
-	$(MAKE) BUILD=build/asan SAN=address,undefined check-unit check-protocol
+	$(MAKE) BUILD=build/asan SAN=address,undefined ONLY="$(ONLY)" check-unit check-protocol
 
 # The threaded parts again, with the thread sanitizer.
 TSAN_TESTS := event log blob db db_rules intake ipc store_async store_mail store_model
