@@ -64,7 +64,7 @@ static void prepare_fields(struct session *s)
 {
 	struct transaction *t = &s->t;
 	enum listener_role role = s->listener->cfg->role;
-	bool is_submission = role == ROLE_SUBMISSION || role == ROLE_DEVICE;
+	bool is_submission = role == ROLE_SUBMISSION || role == ROLE_DEVICE || s->account != 0;
 	char date[MAIL_DATE_LEN], id[33];
 
 	header_clear(&t->header);

@@ -23,7 +23,7 @@ static struct span field_name(struct span line)
 	if (colon <= 0)
 		return span_make("", 0);
 	for (ssize_t i = 0; i < colon; i++)
-		if (line.p[i] <= ' ' || line.p[i] == 0x7f)
+		if ((unsigned char)line.p[i] <= ' ' || line.p[i] == 0x7f)
 			return i > 0 && (line.p[i] == ' ' || line.p[i] == '\t')
 				   ? span_sub(line, 0, (size_t)i)
 				   : span_make("", 0);
@@ -79,12 +79,12 @@ static void take_line(struct header_filter *f, struct strbuf *out)
 		f->is_over = true;
 		add_missing(f, out);
 	} else if (!is_fold && name.n == 0) {
-		/* No field: the body begins without the empty line. */
+		/* No field: the body begins without the empty line. A submission gets it: others
+		 * might read on, and find a From behind it that was not looked at. */
 		f->is_over = true;
-		if (is_missing(f)) {
-			add_missing(f, out);
+		add_missing(f, out);
+		if (f->is_submission)
 			strbuf_add_str(out, "\r\n");
-		}
 	} else if (!is_fold) {
 		take_name(f, name);
 	}

@@ -210,6 +210,38 @@ def test_notices_are_signed_and_what_strangers_sent_is_not(world):
     assert not refusing.messages
 
 
+@pytest.mark.parametrize("line", [b"no field", b"no field: x", b"X-\xe9: x"])
+def test_a_header_with_a_broken_line_hides_no_sender(world, line):
+    """Where a reader goes on behind such a line, From there is looked at, or it is text."""
+    text = b"Date: Wed, 1 Jan 2025 00:00:00 +0000\r\nMessage-ID: <1@example.test>\r\n" + line + \
+        b"\r\nFrom: Boss <boss@example.test>\r\nSubject: x\r\n\r\nx\r\n"
+    try:
+        message = world.send(text)
+    except smtplib.SMTPDataError as e:
+        assert e.smtp_code == 550 and b"boss@example.test" in e.smtp_error
+        return
+    assert not signatures(message)
+    assert b"\nFrom:" not in message.split(b"\r\n\r\n")[0]
+
+
+def test_who_logs_in_on_port_25_writes_as_himself_too(world):
+    domain, sink = world.sink()
+    world.box.ctl("set", "listener.smtp.auth", "yes")
+    try:
+        with smtplib.SMTP("127.0.0.1", world.box.ports["smtp"]) as client:
+            client.starttls(context=tls_context())
+            client.login("alice@example.test", PASSWORD)
+            with pytest.raises(smtplib.SMTPDataError) as refused:
+                client.sendmail("alice@example.test", [f"bob@{domain}"],
+                                "From: boss@example.test\r\nSubject: x\r\n\r\nx\r\n")
+            assert b"boss@example.test" in refused.value.smtp_error
+            client.sendmail("alice@example.test", [f"bob@{domain}"], MESSAGES["no body"])
+    finally:
+        world.box.ctl("unset", "listener.smtp.auth")
+    message = world.box.wait_for(lambda: sink.messages)[0].data
+    assert verified(world, message) == [True, True]
+
+
 def test_a_domain_with_other_letters(world):
     """Signed as its A-labels say, whichever way From is written."""
     world.box.ctl("domain", "add", "b\u00fccher.test")
