@@ -186,6 +186,17 @@ def test_it_is_renewed_when_its_days_run_out(world):
     server.wait_for(lambda: served(port) != before)
 
 
+def test_an_address_is_no_option_of_the_client(world):
+    server, _ = world
+    folder = f"{server.folder}/run/acme/challenge"
+    server.ctl("set", "acme.email", f"--confdir={folder}")
+    server.ctl("cert", "acme", "issue", "option", NAME, "--agree")
+    ended(server, "option")
+    assert not os.path.exists(f"{folder}/private")
+    server.ctl("cert", "acme", "stop", "option")
+    server.ctl("unset", "acme.email")
+
+
 def test_dns_01_by_a_program(world):
     server, pebble = world
     hook = f"{server.folder}/etc/hook"

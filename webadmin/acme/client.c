@@ -125,8 +125,9 @@ static _Noreturn void become_uacme(
 	char *env[] = {path, folder, NULL};
 	const char *hook = config_str(c->cfg, SET_ACME_HOOK);
 	const char *argv[16] = {c->program, "-y", "-f", "-o", "-t", "EC", "-a",
-	    config_str(c->cfg, SET_ACME_URL), "-c", c->folder, "-h", hook[0] ? hook : c->self};
-	size_t n = 12;
+	    config_str(c->cfg, SET_ACME_URL), "-c", c->folder, "-h", hook[0] ? hook : c->self,
+	    "--"}; /* acme.email is anything, and no option */
+	size_t n = 13;
 
 	for (; *words && n < ARRAY_LEN(argv) - 1; words++)
 		if ((*words)[0])
