@@ -122,8 +122,40 @@ void action_upgrade(struct request *rq)
 	act(rq, &WORDS("upgrade"), "/system", "changed");
 }
 
+/* The port that this page came from is closed by now, and only the new one can confirm: a link,
+ * since forms may not lead to another origin. */
+static void page_moved(struct request *rq, const char *port)
+{
+	struct span host = rq->host;
+	ssize_t colon = span_rchr(host, ':');
+	struct html h;
+
+	if (colon > 0 && colon > span_rchr(host, ']'))
+		host = span_sub(host, 0, (size_t)colon);
+	page_begin(&h, rq, TEXT_WEB_MOVED);
+	notice_begin(&h, NOTICE_WARN);
+	if (strcmp(port, "0") == 0) {
+		HTML(&h, L(WEB_OFF_HINT));
+		notice_end(&h);
+		same_command(&h, "confirm");
+	} else {
+		HTML(&h, L(WEB_MOVED_HINT));
+		notice_end(&h);
+		HTML(&h, R("<p><a class=\"button\" href=\"https://"), T(host), R(":"), S(port),
+		    R("/system\">"), L(WEB_MOVED_LINK), R("</a></p>\n"));
+	}
+	page_end(&h);
+}
+
 void action_setting(struct request *rq)
 {
+	struct answer a;
+
+	if (strcmp(form_cstr(rq, "name"), "web.port") == 0) {
+		if (ask(rq, &WORDS("set", "web.port", form_cstr(rq, "value")), &a))
+			page_moved(rq, form_cstr(rq, "value"));
+		return;
+	}
 	act(rq, &WORDS("set", form_cstr(rq, "name"), form_cstr(rq, "value")), "/system", "changed");
 }
 

@@ -127,6 +127,24 @@ def test_another_port_while_a_request_is_on_its_way(web):
     assert Browser(browser.port).open("/login").status == 200
 
 
+def test_the_port_is_changed_from_its_own_page(web):
+    """The page says where to go on, and there the change is kept."""
+    browser, appliance, _ = web
+    before, other = browser.port, free_ports(1)[0]
+    browser.sign_in(ADMIN, PASSWORD)
+    for port in (other, before):
+        browser.open("/system?q=web.port")
+        page = browser.submit("/system/set", having={"name": "web.port"}, value=str(port))
+        assert page.status == 200
+        link = f"https://127.0.0.1:{port}/system"
+        assert f'href="{link}"' in page.html
+        browser.port = port
+        browser.open("/system")
+        assert browser.submit("/confirm").status == 200
+        assert appliance.ctl("get", "web.port")[0]["value"] == str(port)
+        assert b"seconds" not in appliance.run_ctl("confirm", "status").stdout
+
+
 def test_ports_that_cannot_be_change_nothing(web):
     browser, appliance, plain = web
     with socket.create_server(("127.0.0.1", 0)) as taken:

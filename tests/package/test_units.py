@@ -111,7 +111,7 @@ def booted(tmp_path_factory):
     names = {re.split(r"[ |]", d.strip())[0] for d in needs.split(",")} | {"systemd-sysv"}
     subprocess.run(["mmdebstrap", "--quiet", "--variant=apt", "--include=" + ",".join(names),
                     SUITE, str(folder), MIRROR], check=True, timeout=900)
-    subprocess.run(["cp", deb_of(DEBS), folder / "root/mailstead.deb"], check=True)
+    subprocess.run(["cp", deb_of(DEBS), folder / "var/tmp/mailstead.deb"], check=True)
     made = Booted(str(folder))
     try:
         made.wait_for(made.find_init)
@@ -126,7 +126,7 @@ def booted(tmp_path_factory):
 @pytest.fixture(scope="module")
 def installed(booted):
     assert booted.text("systemctl", "is-active", "lighttpd").strip() == "active"
-    booted.said = booted.text("dpkg", "-i", "/root/mailstead.deb")
+    booted.said = booted.text("dpkg", "-i", "/var/tmp/mailstead.deb")
     return booted
 
 
@@ -192,13 +192,13 @@ def test_a_killed_monitor_comes_back_and_its_port_never_closed(installed):
 def test_upgrade_refuses_nobody_and_ends_no_session(installed, tmp_path):
     """What the package does when a newer one is installed over it."""
     newer = newer_deb(tmp_path)
-    subprocess.run(["cp", newer, f"{installed.folder}/root/newer.deb"], check=True)
+    subprocess.run(["cp", newer, f"{installed.folder}/var/tmp/newer.deb"], check=True)
     before = {s: main_pid(installed, s) for s in SERVICES}
     session = subprocess.Popen(
         ["nsenter", "-t", str(installed.pid), "-n", PYTHON, "-c", SESSION, PASSWORD],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert session.stdout.readline() == "selected\n"
-    said = installed.text("dpkg", "-i", "/root/newer.deb")
+    said = installed.text("dpkg", "-i", "/var/tmp/newer.deb")
     assert "the new programs take over" in said, said
     for service in ("authd", "keyd"):
         installed.wait_for(lambda s=service: main_pid(installed, s) not in (0, before[s]))
