@@ -60,6 +60,16 @@ void admin_process(struct strbuf *b, const char *name, uint64_t started_ms)
 	ipc_rec_number(b, "memory", IPC_BYTES, resident_bytes());
 }
 
+void admin_listener(struct strbuf *b, const struct config_listener *l)
+{
+	ipc_rec_text(b, "listener", span_of(l->name));
+	ipc_rec_text(b, "address", span_of(l->address));
+	ipc_rec_number(b, "port", IPC_NUMBER, l->port);
+	ipc_rec_text(b, "role", span_of(listener_role_name(l->role)));
+	ipc_rec_text(b, "tls", span_of(tls_stance_name(l->tls)));
+	ipc_rec_text(b, "certificate", span_of(l->tls == TLS_NONE ? "" : l->certificates));
+}
+
 bool admin_may(const struct config *cfg, const struct ipc_peer *peer)
 {
 	char path[CONFIG_PATH_MAX];

@@ -19,6 +19,8 @@ void admin_end(const struct admin_request *rq, enum err_code code, const char *f
 /* Whether a peer of a control socket may ask: authd (it owns <run>/authd), root, or who has our own
  * uid. */
 bool admin_may(const struct config *cfg, const struct ipc_peer *peer);
+/* Of a listener what the configuration says: its name, where it is, its role and its TLS. */
+void admin_listener(struct strbuf *record, const struct config_listener *l);
 /* What every process says of itself: process, pid, uid, uptime (s), memory. */
 void admin_process(struct strbuf *record, const char *name, uint64_t started_ms);
 

@@ -109,15 +109,8 @@ static void handed_status(struct frame *f, const struct admin_request *rq)
 
 	strbuf_init(&b, RECORD_MAX);
 	for (size_t i = 0; i < now.count; i++) {
-		const struct config_listener *l = now.list[i].cfg;
-
 		strbuf_reset(&b);
-		ipc_rec_text(&b, "listener", span_of(l->name));
-		ipc_rec_text(&b, "address", span_of(l->address));
-		ipc_rec_number(&b, "port", IPC_NUMBER, l->port);
-		ipc_rec_text(&b, "role", span_of(listener_role_name(l->role)));
-		ipc_rec_text(&b, "tls", span_of(tls_stance_name(l->tls)));
-		ipc_rec_text(&b, "certificate", span_of(l->tls == TLS_NONE ? "" : l->certificates));
+		admin_listener(&b, now.list[i].cfg);
 		ipc_rec_number(&b, "bound", IPC_BOOL, now.list[i].fds[0] >= 0);
 		admin_record(rq, &b);
 	}

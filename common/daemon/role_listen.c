@@ -270,18 +270,12 @@ void role_connection_gone(struct role *r, struct role_listener *l, const struct 
 /* --- status ----------------------------------------------------------------------------------- */
 static void listener_record(const struct bound *b, struct strbuf *out)
 {
-	const struct config_listener *l = b->pub.cfg;
 	char client[NET_ADDR_TEXT] = "";
 	int64_t left = b->pub.tls ? tls_context_expires(b->pub.tls) - clock_now() : 0;
 
 	if (b->pub.last_time != 0)
 		net_addr_format(&b->pub.last_client, client);
-	ipc_rec_text(out, "listener", span_of(l->name));
-	ipc_rec_text(out, "address", span_of(l->address));
-	ipc_rec_number(out, "port", IPC_NUMBER, l->port);
-	ipc_rec_text(out, "role", span_of(listener_role_name(l->role)));
-	ipc_rec_text(out, "tls", span_of(tls_stance_name(l->tls)));
-	ipc_rec_text(out, "certificate", span_of(b->pub.tls ? l->certificates : ""));
+	admin_listener(out, b->pub.cfg);
 	if (b->pub.tls)
 		ipc_rec_number(
 		    out, "days-left", IPC_NUMBER, left > 0 ? (uint64_t)left / DAY_SECONDS : 0);

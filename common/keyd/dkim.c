@@ -126,6 +126,16 @@ static int parse(struct span text, struct dkim_domain *d, struct err *err)
 	return 0;
 }
 
+/* The folder, and a domain's file in it. */
+static int open_for(
+    const char *dir, const char *domain, char name[DKIM_DOMAIN_MAX + 8], struct err *err)
+{
+	if (!dkim_domain_is_good(span_of(domain)))
+		return err_set(err, ERR_INVALID, "\"%.80s\" is no domain name", domain);
+	file_name(name, domain);
+	return open_folder(dir, err);
+}
+
 int dkim_read(const char *dir, const char *domain, struct dkim_domain *d, struct err *err)
 {
 	char name[DKIM_DOMAIN_MAX + 8];
@@ -135,12 +145,9 @@ int dkim_read(const char *dir, const char *domain, struct dkim_domain *d, struct
 	int fd;
 
 	*d = (struct dkim_domain){0};
-	if (!dkim_domain_is_good(span_of(domain)))
-		return err_set(err, ERR_INVALID, "\"%.80s\" is no domain name", domain);
-	fd = open_folder(dir, err);
+	fd = open_for(dir, domain, name, err);
 	if (fd < 0)
 		return -1;
-	file_name(name, domain);
 	shelf_buf_init(&text);
 	if (file_read(fd, name, &text, &why) == 0)
 		result = parse(strbuf_span(&text), d, &why);
@@ -171,9 +178,7 @@ int dkim_write(
 	int result = 0;
 	int fd;
 
-	if (!dkim_domain_is_good(span_of(domain)))
-		return err_set(err, ERR_INVALID, "\"%.80s\" is no domain name", domain);
-	fd = open_folder(dir, err);
+	fd = open_for(dir, domain, name, err);
 	if (fd < 0)
 		return -1;
 	shelf_buf_init(&text);
@@ -181,7 +186,6 @@ int dkim_write(
 	for (size_t i = 0; result == 0 && i < d->count; i++)
 		if (d->keys[i].state != DKIM_OLD || d->keys[i].until > now)
 			result = add_key(&text, &d->keys[i], err);
-	file_name(name, domain);
 	if (result == 0)
 		result = file_write(fd, name, 0600, strbuf_span(&text), err);
 	shelf_buf_clear(&text);
@@ -195,12 +199,9 @@ int dkim_remove(const char *dir, const char *domain, struct err *err)
 	int result = 0;
 	int fd;
 
-	if (!dkim_domain_is_good(span_of(domain)))
-		return err_set(err, ERR_INVALID, "\"%.80s\" is no domain name", domain);
-	fd = open_folder(dir, err);
+	fd = open_for(dir, domain, name, err);
 	if (fd < 0)
 		return -1;
-	file_name(name, domain);
 	if ((unlinkat(fd, name, 0) < 0 && errno != ENOENT) || fsync(fd) < 0)
 		result = err_errno(err, errno, "%s", name);
 	close(fd);

@@ -3,19 +3,6 @@
 
 #include "common/store/check.h"
 
-static void on_damage(void *arg, const struct store_damage *d)
-{
-	struct strbuf b;
-
-	strbuf_init(&b, 4096);
-	ipc_rec_number(&b, "account", IPC_NUMBER, d->account);
-	ipc_rec_text(&b, "mailbox", span_of(d->mailbox ? d->mailbox : ""));
-	ipc_rec_number(&b, "uid", IPC_NUMBER, d->uid);
-	ipc_rec_text(&b, "damage", span_of(d->what));
-	ipc_rec_number(&b, "repaired", IPC_BOOL, d->is_repaired);
-	maint_record(&b);
-}
-
 static void on_progress(void *arg, uint64_t done, uint64_t all)
 {
 	maint_progress(
@@ -26,7 +13,7 @@ static int check_store(struct maint *m)
 {
 	struct store_check c = {.repair = maint_has(m, "--repair"),
 	    .bodies = maint_has(m, "--bodies"),
-	    .report = on_damage,
+	    .report = maint_damage,
 	    .progress = on_progress};
 	struct err err = ERR_INIT;
 	struct files f;

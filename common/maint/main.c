@@ -3,6 +3,7 @@
 #include "common/base/mem.h"
 #include "common/ipc/ipc.h"
 #include "common/log/log.h"
+#include "common/store/check.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -98,6 +99,19 @@ void maint_record(struct strbuf *record)
 		_exit(1);
 	}
 	strbuf_clear(record);
+}
+
+void maint_damage(void *arg, const struct store_damage *d)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, 4096);
+	ipc_rec_number(&b, "account", IPC_NUMBER, d->account);
+	ipc_rec_text(&b, "mailbox", span_of(d->mailbox ? d->mailbox : ""));
+	ipc_rec_number(&b, "uid", IPC_NUMBER, d->uid);
+	ipc_rec_text(&b, "damage", span_of(d->what));
+	ipc_rec_number(&b, "repaired", IPC_BOOL, d->is_repaired);
+	maint_record(&b);
 }
 
 int maint_end(struct maint *m, enum err_code code, const char *fmt, ...)

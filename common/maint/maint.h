@@ -34,6 +34,8 @@ bool maint_has(const struct maint *m, const char *option);
 /* "--name=value": the value; p NULL without. */
 struct span maint_option(const struct maint *m, const char *name);
 void maint_record(struct strbuf *record); /* sends and clears it */
+struct store_damage;
+void maint_damage(void *arg, const struct store_damage *d); /* the same; arg is not looked at */
 /* Sets how it ended, if nothing went wrong before. Returns -1 for anything but ERR_NONE. */
 int maint_end(struct maint *m, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

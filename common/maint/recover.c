@@ -32,19 +32,6 @@ struct recovery {
 /* The children know it by this: each is a process of its own. */
 static const char *current;
 
-static void on_damage(void *arg, const struct store_damage *d)
-{
-	struct strbuf b;
-
-	strbuf_init(&b, 4096);
-	ipc_rec_number(&b, "account", IPC_NUMBER, d->account);
-	ipc_rec_text(&b, "mailbox", span_of(d->mailbox ? d->mailbox : ""));
-	ipc_rec_number(&b, "uid", IPC_NUMBER, d->uid);
-	ipc_rec_text(&b, "damage", span_of(d->what));
-	ipc_rec_number(&b, "repaired", IPC_BOOL, d->is_repaired);
-	maint_record(&b);
-}
-
 static void on_lost(void *arg, struct span from, struct span to)
 {
 	struct recovery *r = arg;
@@ -58,7 +45,7 @@ static void on_lost(void *arg, struct span from, struct span to)
 	} else {
 		snprintf(what, sizeof(what), "a page of the database %s is damaged", r->name);
 	}
-	on_damage(
+	maint_damage(
 	    NULL, &(struct store_damage){
 		      .account = r->is_store && from.n >= 8 ? be_get64(from.p) : 0, .what = what});
 }
@@ -117,8 +104,8 @@ static int look_at_store(struct recovery *r)
 	if (config_state_path(r->m->cfg, "store/blob", path, &r->err) < 0 ||
 	    blob_dir_open(path, &blobs, &r->err) < 0)
 		return -1;
-	r->rescue.report = on_damage;
-	r->seen = (struct store_check){.repair = true, .bodies = true, .report = on_damage};
+	r->rescue.report = maint_damage;
+	r->seen = (struct store_check){.repair = true, .bodies = true, .report = maint_damage};
 	rc = store_rescue_run(r->env, blobs, &r->rescue, &r->err);
 	if (rc == 0)
 		rc = store_check_run(r->env, blobs, &r->seen, &r->err);

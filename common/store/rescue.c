@@ -419,20 +419,31 @@ static int run_account(struct rescuing *k, struct err *err)
 	return look_at_objects(k, err);
 }
 
+/* The first account with any row at or behind *account: 1, 0, -1. A key too short to name one is of
+ * nobody: it goes, or the search would find it for ever. */
 static int next_account(struct db_txn *txn, uint64_t *account, struct err *err)
 {
+	unsigned char stray[sizeof(uint64_t)];
 	struct db_cursor c;
 	struct db_key key;
+	size_t n = 0;
 	int rc;
 
 	db_key_init(&key);
 	db_key_u64(&key, *account);
-	if (db_cursor_open(txn, &c, SPAN(""), err) < 0)
-		return -1;
-	rc = db_seek(&c, db_key_span(&key), err);
-	if (rc == 1 && c.key.n >= 9)
-		*account = be_get64(c.key.p);
-	db_cursor_close(&c);
+	do {
+		if (db_cursor_open(txn, &c, SPAN(""), err) < 0)
+			return -1;
+		rc = db_seek(&c, db_key_span(&key), err);
+		n = rc == 1 ? c.key.n : 0;
+		if (n >= 9)
+			*account = be_get64(c.key.p);
+		else if (n > 0)
+			memcpy(stray, c.key.p, n);
+		db_cursor_close(&c);
+		if (rc == 1 && n < 9 && db_del(txn, span_make((const char *)stray, n), err) < 0)
+			return -1;
+	} while (rc == 1 && n < 9);
 	return rc;
 }
 
@@ -453,7 +464,7 @@ int store_rescue_run(
 		k->account = account;
 		if (rc == 1 && run_account(k, err) < 0)
 			rc = -1;
-		if (rc != 1)
+		if (rc < 0)
 			db_abort(k->txn);
 		else if (db_commit(k->txn, err) < 0)
 			rc = -1;

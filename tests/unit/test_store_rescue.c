@@ -254,9 +254,36 @@ START_TEST(pages_that_are_gone)
 }
 END_TEST
 
+/* Rows of nobody, as damage may make them: before an account's, and behind all. */
+START_TEST(keys_that_are_too_short)
+{
+	static const struct span keys[] = {
+	    SPAN_INIT("\0\1"), SPAN_INIT("\0\0\0\0\0\0\0\2"), SPAN_INIT("\377\377\377")};
+	struct db_env *env = store_fixture_open();
+	struct store_rescue rescue = {0};
+	struct store_check c = {.bodies = true, .report = on_damage};
+	struct db_txn *txn = begin(env);
+	struct span val;
+
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+		ck_ok(db_put(txn, keys[i], SPAN("x"), &err));
+	commit(txn);
+	ck_ok(store_rescue_run(env, blobs, &rescue, &err));
+	ck_ok(store_check_run(env, blobs, &c, &err));
+	ck_assert_uint_eq(c.damaged, 0);
+	ck_assert_uint_eq(c.messages, ALL);
+	ck_ok(db_read_begin(env, &txn, &err));
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+		ck_assert_int_eq(db_get(txn, keys[i], &val, &err), -1);
+	db_abort(txn);
+	db_env_close(env);
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *const tests[] = {without_damage, flipped_bits, cut_off, pages_that_are_gone};
+	const TTest *const tests[] = {
+	    without_damage, flipped_bits, cut_off, pages_that_are_gone, keys_that_are_too_short};
 	TCase *tc = tcase_create("rescue");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
