@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import smtplib
+import socket
 import ssl
 import statistics
 import struct
@@ -41,7 +42,15 @@ class Sink:
                            stderr=subprocess.DEVNULL)
         self.process = subprocess.Popen([f"{BUILD}/bench/smtp_sink", str(port), self.counter,
                                          *words])
-        time.sleep(0.3)
+        until = time.monotonic() + 20
+        while not self.listens(port):
+            assert self.process.poll() is None and time.monotonic() < until, "no sink"
+            time.sleep(0.01)
+
+    @staticmethod
+    def listens(port):
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.3.1", port)) == 0
 
     def count(self):
         with open(self.counter, "rb") as count:
@@ -109,20 +118,14 @@ class Theirs:
         self.port = port
 
     def __enter__(self):
-        self.peer = Peer().__enter__()
-        etc = f"{self.peer.folder}/etc"
-        with open(f"{etc}/transport", "w", encoding="ascii") as table:
-            for i in range(100):
-                table.write(f"d{i}.test smtp:[127.0.3.{i + 1}]:{self.port}\n")
-        with open(f"{etc}/main.cf", "a", encoding="ascii") as main:
-            main.write(f"transport_maps = texthash:{etc}/transport\n"
-                       "smtp_tls_security_level = may\nsmtp_destination_concurrency_limit = 10\n"
-                       "smtp_destination_recipient_limit = 50\ndisable_dns_lookups = yes\n"
-                       "smtpd_sender_restrictions = static:hold\nqmgr_message_active_limit = 40000\n")
-        with open(f"{etc}/master.cf", "a", encoding="ascii") as master:
-            master.write("smtp unix - - n - - smtp\nflush unix n - n 1000? 0 flush\n")
-        self.peer.postfix("reload")
-        time.sleep(1)
+        table = "".join(f"d{i}.test smtp:[127.0.3.{i + 1}]:{self.port}\n" for i in range(100))
+        self.peer = Peer(
+            main="transport_maps = texthash:$config_directory/transport\n"
+                 "smtp_tls_security_level = may\nsmtp_destination_concurrency_limit = 10\n"
+                 "smtp_destination_recipient_limit = 50\ndisable_dns_lookups = yes\n"
+                 "smtpd_sender_restrictions = static:hold\nqmgr_message_active_limit = 40000\n",
+            master="smtp unix - - n - - smtp\nflush unix n - n 1000? 0 flush\n",
+            files={"transport": table}).__enter__()
         return self
 
     def __exit__(self, *why):

@@ -34,16 +34,35 @@ def server_tls():
 
 
 class World:
-    """An appliance, a name server, and mail servers on 127.0.0.x that share a port."""
+    """An appliance, a name server, and mail servers on 127.0.0.x that share a port: with World()."""
 
     def __init__(self):
         self.dns = Dns()
         self.first = Sink("127.0.0.250", 0)
         self.port = self.first.port
         self.sinks, self.next = [self.first], 2
+        self.others = []  # what else is closed at the end
         self.last = ()
         self.box = Appliance(accounts=("alice",), settings={
             **FAST, "dns.server": self.dns.address, "outbound.port": str(self.port)})
+
+    def __enter__(self):
+        try:
+            self.box.__enter__()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *why):
+        try:
+            self.box.__exit__(*why)
+        finally:
+            self.close()
+
+    def close(self):
+        for each in [*self.sinks, *self.others, self.dns]:
+            each.close()
 
     def domain(self, *sinks, name=None):
         """A domain of its own with these options of a Sink each; (domain, sinks). None: nobody."""
@@ -108,12 +127,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def world():
-    made = World()
-    with made.box:
+    with World() as made:
         yield made
-    for sink in made.sinks:
-        sink.close()
-    made.dns.close()
 
 
 @pytest.fixture(autouse=True)
@@ -254,8 +269,7 @@ def test_domains_that_take_no_mail(world):
 
 def test_a_server_that_is_ourselves_by_its_address():
     """RFC 5321 section 5.1: whatever its name, it would come back here."""
-    world = World()
-    with world.box:
+    with World() as world:
         world.box.settings["outbound.port"] = str(world.box.ports["smtp"])
         world.box.write_conf()
         world.box.ctl("reload")
@@ -279,7 +293,7 @@ def test_ipv6_only_with_a_name_that_leads_back(name, back, setting, is_on):
     if back:
         world.dns.records[(name, AAAA)] = [back]
     world.box.settings.update({"outbound.bind": f"127.0.0.1, {OWN6}", "outbound.ipv6": setting})
-    with world.box:
+    with world:
         if setting == "auto":
             world.wait(lambda: "event=ipv6 " in world.box.log_text())
         assert ipv6(world) == is_on
@@ -425,7 +439,7 @@ def test_servers_that_talk_nonsense(world, where, what):
 def test_nobody_answers_and_it_is_given_up():
     world = World()
     world.box.settings.update({"retry.lifetime": "3s"})
-    with world.box:
+    with world:
         domain, _ = world.domain(None)
         world.submit(f"bob@{domain}")
         message, fields = world.bounce()
@@ -437,7 +451,7 @@ def test_nobody_answers_and_it_is_given_up():
 def test_users_are_told_that_it_takes_long():
     world = World()
     world.box.settings.update({"retry.notice": "1s", "retry.schedule": "1s, 1s, 10m"})
-    with world.box:
+    with world:
         domain, _ = world.domain(None)
         world.submit(f"bob@{domain}")
         message, fields = world.bounce()
@@ -466,7 +480,7 @@ def test_a_killed_sender_goes_on_and_hammers_nobody(world):
 def test_what_waits_survives_a_restart():
     world = World()
     domain, _ = world.domain(None)
-    with world.box:
+    with world:
         world.submit(*[f"r{i}@{domain}" for i in range(20)])
         world.wait(lambda: all(r["tries"] > 0 for r in world.queue(domain)))
         world.box.stop()
@@ -482,7 +496,7 @@ def test_the_end_waits_for_no_name_server():
     world = World()
     domain, (sink,) = world.domain({})
     world.dns.silent |= {domain}
-    with world.box:
+    with world:
         world.submit(f"bob@{domain}")
         world.wait(lambda: (domain, MX) in world.dns.asked)
         world.box.stop()
@@ -492,8 +506,6 @@ def test_the_end_waits_for_no_name_server():
         world.box.start()
         world.wait(lambda: sink.messages)
         assert "tries=1 " in re.search("event=smtp-sent .*", world.box.log_text())[0]
-    sink.close()
-    world.dns.close()
 
 
 def test_a_dead_domain_delays_nobody(world):
@@ -616,7 +628,7 @@ def test_what_of_the_message_comes_back(world, ret, size, kind):
 def test_a_recipient_who_wants_no_delay_notice():
     world = World()
     world.box.settings.update({"retry.notice": "1s", "retry.schedule": "1s, 1s, 10m"})
-    with world.box:
+    with world:
         domain, _ = world.domain(None)
         world.submit(f"bob@{domain}", rcpt_options=["NOTIFY=FAILURE,SUCCESS"])
         world.wait(lambda: [r for r in world.queue(domain) if r["tries"] == 3 and r["reply"]])

@@ -8,12 +8,8 @@ from test_send import World
 
 @pytest.fixture(scope="module")
 def world():
-    made = World()
-    with made.box:
+    with World() as made:
         yield made
-    for sink in made.sinks:
-        sink.close()
-    made.dns.close()
 
 
 def deliver(world, sender, rcpt, text="Subject: x\r\n\r\nhello\r\n", options=()):

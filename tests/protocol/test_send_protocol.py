@@ -20,12 +20,8 @@ EIGHT = ("MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n"
 
 @pytest.fixture(scope="module")
 def world():
-    made = World()
-    with made.box:
+    with World() as made:
         yield made
-    for sink in made.sinks:
-        sink.close()
-    made.dns.close()
 
 
 @pytest.fixture(autouse=True)

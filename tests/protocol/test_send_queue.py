@@ -25,11 +25,8 @@ def world():
     made.clock = Clock()
     made.box.env = {"MAILSTEAD_CLOCK": made.clock.path}
     made.box.settings.update({"retry.schedule": "1m, 5m, 15m, 30m, 1h, 2h, 4h"})
-    with made.box:
+    with made:
         yield made
-    for sink in made.sinks:
-        sink.close()
-    made.dns.close()
     os.unlink(made.clock.path)
 
 

@@ -1,5 +1,6 @@
 """Routes: a smarthost for everything, for a recipient's domain, for a sender's; logging in there."""
 import os
+import shutil
 import ssl
 import subprocess
 import tempfile
@@ -22,11 +23,9 @@ def world():
     made.tls.load_cert_chain(f"{folder}/cert.pem", f"{folder}/key.pem")
     os.chmod(folder, 0o755)
     made.box.settings["tls.ca_file"] = f"{folder}/cert.pem"
-    with made.box:
+    with made:
         yield made
-    for sink in made.sinks:
-        sink.close()
-    made.dns.close()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
@@ -226,8 +225,7 @@ def test_a_domain_that_does_not_want_us(world):
 
 
 def test_nobody_can_be_reached():
-    made = World()
-    with made.box:
+    with World() as made:
         for i in range(5):
             made.dns.mail_domain(f"n{i}.test", f"127.{i + 20}.0.1")
             made.submit(f"bob@n{i}.test")
@@ -239,4 +237,3 @@ def test_nobody_can_be_reached():
         made.submit(f"bob@{domain}")
         made.wait(lambda: sink.messages)
         made.wait(lambda: sender_of(made.box)["port-25"] == "open")
-    made.dns.close()

@@ -1,6 +1,7 @@
 """TLS to other servers: each rule against each kind of server, and what DNS says of it (DANE)."""
 import hashlib
 import os
+import shutil
 import ssl
 import tempfile
 import warnings
@@ -148,15 +149,13 @@ def world():
                    REFUSES: {"STARTTLS": "454 4.7.0 not now"}}
         made.peers.append(Sink(f"127.0.2.{i + 1}", made.port, tls=certificates.contexts.get(server),
                                replies=replies.get(server)))
-    with made.box:
+    made.others += [*made.peers, made.zone]
+    with made:
         made.box.ctl("set", "outbound.tls_rules", ", ".join(rules))
         for i in range(0, len(TABLE), 50):
             made.submit(*[f"bob@{domain_of(k)}" for k in range(i, min(i + 50, len(TABLE)))])
         yield made
-    for sink in made.sinks + made.peers:
-        sink.close()
-    made.zone.close()
-    made.dns.close()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize("i", range(len(TABLE)), ids=CASES)

@@ -102,9 +102,11 @@ mail_fsync = optimized
 
 
 class Peer:
-    """with Peer() as p: p.ports["smtp"], p.ports["submissions"], p.dovecot.port (IMAP)"""
+    """with Peer() as p: p.ports["smtp"], p.ports["submissions"], p.dovecot.port (IMAP). main and
+    master go behind the files of these names; files: others beside them."""
 
-    def __init__(self, location="maildir:~/mail"):
+    def __init__(self, location="maildir:~/mail", main="", master="", files=None):
+        self.main, self.master, self.files = main, master, files or {}
         self.folder = tempfile.mkdtemp(prefix="postfix-")
         os.chmod(self.folder, 0o755)
         self.location = location
@@ -119,10 +121,13 @@ class Peer:
         self.make_folders()
         self.ports = dict(zip(("smtp", "submissions"), free_ports(2)))
         with open(f"{self.folder}/etc/main.cf", "w", encoding="ascii") as main:
-            main.write(MAIN.format(folder=self.folder, dovecot=socket_folder))
+            main.write(MAIN.format(folder=self.folder, dovecot=socket_folder) + self.main)
         with open(f"{self.folder}/etc/master.cf", "w", encoding="ascii") as master:
             master.write(MASTER.format(smtp=self.ports["smtp"],
-                                       smtps=self.ports["submissions"]))
+                                       smtps=self.ports["submissions"]) + self.master)
+        for name, text in self.files.items():
+            with open(f"{self.folder}/etc/{name}", "w", encoding="ascii") as file:
+                file.write(text)
         self.postfix("start")
         end = time.monotonic() + 30
         while True:
