@@ -168,9 +168,12 @@ static bool tell_message(struct session *s, const struct store_message *old, siz
 	bool with_flags = has_changed;
 
 	/* After a silent change the client knows what it made of old: also that nothing changed may
-	 * be news, if somebody took it back. */
+	 * be news, if somebody took it back. Of a message that the change was not made to
+	 * (UNCHANGEDSINCE), a MODSEQ alone would look like the change's own. */
 	if (is_own)
 		with_flags = !s->expected.is_silent || !is_as_expected(s, old, now);
+	else if (s->expected.is_set && now->modseq != old->modseq)
+		with_flags = true;
 	if (!with_flags && !(s->has_condstore && now->modseq != old->modseq))
 		return false;
 	write_fetch(s, s->telling.to, i, with_flags);

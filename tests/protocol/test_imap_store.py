@@ -94,6 +94,13 @@ def test_unchangedsince(imap_account, c):
     assert all(int(told[n]["MODSEQ"][0]) > highest for n in (1, 4, 5))
     assert flags(c) == {1: {b"\\Seen"}, 2: {b"\\Flagged"}, 3: {b"\\Flagged"}, 4: {b"\\Seen"},
                         5: {b"\\Seen"}}
+    # A mark that another session set and took back: a MODSEQ without flags would look like the
+    # silent change's own.
+    other.ok("STORE 3 +FLAGS (\\Answered)")
+    other.ok("STORE 3 -FLAGS (\\Answered)")
+    answer = c.run(f"STORE 1:5 (UNCHANGEDSINCE {last}) +FLAGS.SILENT (\\Draft)")
+    assert answer.text.startswith(b"[MODIFIED 1:5]")
+    assert set(fetched(answer)[3]["FLAGS"]) - {b"\\Recent"} == {b"\\Flagged"}
     answer = c.run(f"UID STORE 1:* (UNCHANGEDSINCE {first}) FLAGS ()")
     assert answer.text.startswith(b"[MODIFIED 1:5]")
     answer = c.run("STORE 1 (UNCHANGEDSINCE 0) +FLAGS (\\Draft)")
