@@ -3,7 +3,7 @@ import smtplib
 
 import pytest
 
-from test_send import World
+from send_world import World
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from appliance import tls_context, PASSWORD
 from internet import A, MX
-from test_send import World
+from send_world import World
 
 ALL = ["PIPELINING", "8BITMIME", "CHUNKING", "SMTPUTF8", "SIZE 10000000"]
 EIGHT = ("MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n"

@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from test_send import World
+from send_world import World
 
 DAY = 86400
 

@@ -8,7 +8,7 @@ import tempfile
 import pytest
 
 from internet import A, Sink
-from test_send import World
+from send_world import World
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from ca import CA, openssl
 from internet import Sink
 from signed import SignedZone
-from test_send import World
+from send_world import World
 
 # What a server shows: nothing (no STARTTLS), certificates, or trouble.
 GOOD, OTHER, EXPIRED, OLD, BREAKS, REFUSES, NONE, INJECTS = (
