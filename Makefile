@@ -401,7 +401,7 @@ install-system:
 	$(INSTALL) -D -m 644 $(SYSTEM)/fail2ban/jail.conf \
 		$(DESTDIR)$(sysconfdir)/fail2ban/jail.d/mailstead.conf
 	$(INSTALL) -D -m 755 $(SYSTEM)/needrestart $(DESTDIR)$(NEEDRESTART)/mailstead-smtpd.service
-	for name in imapd pop3d web-server acme; do \
+	for name in imapd pop3d web-server acme maint; do \
 		ln -sf mailstead-smtpd.service $(DESTDIR)$(NEEDRESTART)/mailstead-$$name.service; \
 	done
 

@@ -24,7 +24,7 @@ exposure()
 	done
 }
 exposure 5 authd keyd
-exposure 26 smtpd imapd pop3d web-server acme
+exposure 26 smtpd imapd pop3d web-server acme maint
 exposure 15 backup
 
 again=$(mktemp -d)

@@ -20,6 +20,7 @@ static const struct menu_item menu[] = {
     {"/queue", TEXT_MENU_QUEUE, true},
     {"/trace", TEXT_MENU_TRACE, true},
     {"/logs", TEXT_MENU_LOGS, true},
+    {"/backup", TEXT_BACKUP, true},
     {"/system", TEXT_MENU_SYSTEM, true},
     {"/me", TEXT_MENU_ME, false},
 };
@@ -35,6 +36,8 @@ static bool is_current(const struct menu_item *m, struct span path)
 	struct span item = span_of(m->path);
 
 	if (span_eq(item, path))
+		return true;
+	if (item.n > 1 && path.n > item.n && span_starts(path, item) && path.p[item.n] == '/')
 		return true;
 	return item.n > 1 && path.n > 1 && path.n == item.n - 1 && span_starts(item, path);
 }
@@ -72,6 +75,7 @@ static void put_done(struct html *h, const struct request *rq)
 	    {"added", TEXT_DONE_ADDED},
 	    {"changed", TEXT_DONE_CHANGED},
 	    {"removed", TEXT_DONE_REMOVED},
+	    {"begun", TEXT_DONE_BEGUN},
 	    {"sent", TEXT_DONE_SENT},
 	    {"ordered", TEXT_DONE_ORDERED},
 	    {"restored", TEXT_DONE_RESTORED},

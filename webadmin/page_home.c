@@ -2,7 +2,6 @@
 #include "webadmin/web.h"
 
 #include <stdio.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/timex.h>
 #include <time.h>
@@ -116,31 +115,32 @@ static void disk_line(struct lines *l, struct request *rq)
 	line_end(h, NULL, TEXT_REPAIR);
 }
 
-/* A new generation changes the folder that it comes into. */
 static void backup_line(struct lines *l, struct request *rq)
 {
-	const char *folder = config_str(rq->cfg, SET_BACKUP_FOLDER);
-	char path[CONFIG_PATH_MAX];
-	struct stat st;
+	uint64_t now = (uint64_t)time(NULL);
+	struct err err = ERR_INIT;
 	struct html *h;
+	struct answer a;
+	uint64_t made;
 	bool is_old;
 
-	if (folder[0] == '\0') {
+	if (config_str(rq->cfg, SET_BACKUP_FOLDER)[0] == '\0') {
 		h = line_begin(l, NOTICE_INFO, text_of(TEXT_BACKUP));
 		HTML(h, L(BACKUP_NONE));
+	} else if (admin_call(rq, &WORDS("backup", "list"), &a, &err) < 0 || a.code != ERR_NONE) {
+		h = line_begin(l, NOTICE_WARN, text_of(TEXT_BACKUP));
+		HTML(h, L(BACKUP_UNKNOWN), R(" "), T(a.text));
+	} else if (a.count == 0) {
+		h = line_begin(l, NOTICE_WARN, text_of(TEXT_BACKUP));
+		HTML(h, L(BACKUP_NONE_YET));
 	} else {
-		snprintf(path, sizeof(path), "%s/generations", folder);
-		if (stat(path, &st) < 0) {
-			h = line_begin(l, NOTICE_WARN, text_of(TEXT_BACKUP));
-			HTML(h, L(BACKUP_NONE_YET));
-		} else {
-			is_old = st.st_mtime + BACKUP_WARN_SECONDS < time(NULL);
-			h = line_begin(l, is_old ? NOTICE_WARN : NOTICE_GOOD, text_of(TEXT_BACKUP));
-			HTML(h, L(BACKUP_LAST), R(" "));
-			html_time(h, (uint64_t)st.st_mtime);
-		}
+		made = answer_number(&a, 0, "made");
+		is_old = made + BACKUP_WARN_SECONDS < now;
+		h = line_begin(l, is_old ? NOTICE_WARN : NOTICE_GOOD, text_of(TEXT_BACKUP));
+		HTML(h, L(BACKUP_LAST), R(" "));
+		html_time(h, made);
 	}
-	line_end(h, "/system?q=backup.", TEXT_SETTINGS);
+	line_end(h, "/backup", TEXT_BACKUP);
 }
 
 /* Second factors and signatures depend on it. */

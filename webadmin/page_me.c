@@ -64,6 +64,49 @@ void device_added(
 	send_page(200, &h, rq->token);
 }
 
+/* --- what needs more than a token: signs in again with the password of the form
+ * ------------------- */
+static void sign_in_inputs(struct html *h, bool has_second_factor)
+{
+	input(h, TEXT_CURRENT_PASSWORD, "password", "password", SPAN(""),
+	    "required autocomplete=\"current-password\"");
+	if (has_second_factor)
+		input(h, TEXT_CODE, "code", "text", SPAN(""),
+		    "required autocomplete=\"one-time-code\"");
+}
+
+void sign_in_fields(struct html *h, struct request *rq)
+{
+	struct err err = ERR_INIT;
+	struct answer a;
+
+	sign_in_inputs(h, admin_call(rq, &WORDS("my", "account"), &a, &err) == 0 &&
+			      a.code == ERR_NONE && answer_number(&a, 0, "second-factor"));
+}
+
+bool sign_in_again(struct request *rq, const char *back)
+{
+	const char *user = arena_strdup(&rq->arena, rq->user);
+	const char *code = form_cstr(rq, "code");
+	struct command cmd = WORDS("login", user, code);
+	struct span token;
+	struct answer a;
+
+	if (code[0] == '\0')
+		cmd.count--;
+	cmd.secret = request_form(rq, "password");
+	if (!user || !try_ask(rq, &cmd, &a))
+		return false;
+	token = answer_text(&a, 0, "token");
+	if (a.code != ERR_NONE || token.n == 0 || token.n > WEB_TOKEN_MAX) {
+		page_failed(rq, a.text, back);
+		return false;
+	}
+	memcpy(rq->token, token.p, token.n);
+	rq->token[token.n] = '\0';
+	return true;
+}
+
 /* --- the page
  * ------------------------------------------------------------------------------------- */
 static void second_factor(struct html *h, struct request *rq, const struct answer *a)
@@ -75,15 +118,11 @@ static void second_factor(struct html *h, struct request *rq, const struct answe
 		HTML(h, R(" "), L(TOTP_RECOVERY_LEFT), R(" "),
 		    N(answer_number(a, 0, "recovery-codes")), R("</p>\n"));
 		form_begin(h, rq, "/me/second-factor-remove");
-		input(h, TEXT_CURRENT_PASSWORD, "password", "password", SPAN(""),
-		    "required autocomplete=\"current-password\"");
-		input(h, TEXT_CODE, "code", "text", SPAN(""),
-		    "required autocomplete=\"one-time-code\"");
+		sign_in_inputs(h, true);
 		form_end_danger(h, TEXT_TOTP_OFF);
 	} else {
 		form_begin(h, rq, "/me/second-factor");
-		input(h, TEXT_CURRENT_PASSWORD, "password", "password", SPAN(""),
-		    "required autocomplete=\"current-password\"");
+		sign_in_inputs(h, false);
 		form_end(h, TEXT_TOTP_BEGIN);
 	}
 	HTML(h, R("</section>\n"));
@@ -100,11 +139,7 @@ static void own_devices(struct html *h, struct request *rq, bool has_second_fact
 		device_table(h, rq, &a, "/me/device-remove", SPAN(""));
 	form_begin(h, rq, "/me/device");
 	input(h, TEXT_DEVICE_NAME, "label", "text", SPAN(""), "required maxlength=\"64\"");
-	input(h, TEXT_CURRENT_PASSWORD, "password", "password", SPAN(""),
-	    "required autocomplete=\"current-password\"");
-	if (has_second_factor)
-		input(h, TEXT_CODE, "code", "text", SPAN(""),
-		    "required autocomplete=\"one-time-code\"");
+	sign_in_inputs(h, has_second_factor);
 	form_end(h, TEXT_ADD);
 	HTML(h, R("</section>\n"));
 }
@@ -138,11 +173,7 @@ void page_me(struct request *rq)
 	}
 	HTML(&h, R("<section><h2>"), L(PASSWORD), R("</h2>\n"));
 	form_begin(&h, rq, "/me/password");
-	input(&h, TEXT_CURRENT_PASSWORD, "password", "password", SPAN(""),
-	    "required autocomplete=\"current-password\"");
-	if (answer_number(&a, 0, "second-factor"))
-		input(&h, TEXT_CODE, "code", "text", SPAN(""),
-		    "required autocomplete=\"one-time-code\"");
+	sign_in_inputs(&h, answer_number(&a, 0, "second-factor"));
 	input(&h, TEXT_NEW_PASSWORD, "new", "password", SPAN(""),
 	    "required minlength=\"8\" autocomplete=\"new-password\"");
 	form_end(&h, TEXT_CHANGE);
@@ -151,37 +182,12 @@ void page_me(struct request *rq)
 	page_end(&h);
 }
 
-/* --- what needs more than a token: signs in again with the password of the form
- * ------------------- */
-static bool sign_in_again(struct request *rq)
-{
-	const char *user = arena_strdup(&rq->arena, rq->user);
-	const char *code = form_cstr(rq, "code");
-	struct command cmd = WORDS("login", user, code);
-	struct span token;
-	struct answer a;
-
-	if (code[0] == '\0')
-		cmd.count--;
-	cmd.secret = request_form(rq, "password");
-	if (!user || !try_ask(rq, &cmd, &a))
-		return false;
-	token = answer_text(&a, 0, "token");
-	if (a.code != ERR_NONE || token.n == 0 || token.n > WEB_TOKEN_MAX) {
-		page_failed(rq, a.text, "/me");
-		return false;
-	}
-	memcpy(rq->token, token.p, token.n);
-	rq->token[token.n] = '\0';
-	return true;
-}
-
 void action_my_password(struct request *rq)
 {
 	struct command cmd = WORDS("my", "password");
 	struct answer a;
 
-	if (!sign_in_again(rq))
+	if (!sign_in_again(rq, "/me"))
 		return;
 	cmd.secret = request_form(rq, "new");
 	if (!try_ask(rq, &cmd, &a))
@@ -194,7 +200,7 @@ void action_my_password(struct request *rq)
 
 void action_my_app_add(struct request *rq)
 {
-	if (sign_in_again(rq))
+	if (sign_in_again(rq, "/me"))
 		device_added(rq, &WORDS("my", "app-password", "add", form_cstr(rq, "label")),
 		    rq->user, "/me");
 }
@@ -240,7 +246,7 @@ void action_totp_begin(struct request *rq)
 {
 	struct answer a;
 
-	if (sign_in_again(rq) && ask(rq, &WORDS("my", "totp", "begin"), &a))
+	if (sign_in_again(rq, "/me") && ask(rq, &WORDS("my", "totp", "begin"), &a))
 		totp_page(rq, &a);
 }
 
@@ -251,6 +257,6 @@ void action_totp_confirm(struct request *rq)
 
 void action_totp_remove(struct request *rq)
 {
-	if (sign_in_again(rq))
+	if (sign_in_again(rq, "/me"))
 		act(rq, &WORDS("my", "totp", "remove"), "/me", "changed");
 }

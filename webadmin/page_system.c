@@ -37,7 +37,13 @@ void action_confirm(struct request *rq)
 
 /* --- settings
  * ---------------------------------------------------------------------------------------- */
-static void setting_row(struct html *h, const struct request *rq, const struct answer *a, size_t i)
+/* authd takes these only soon after a login. */
+static bool asks_password(struct span name)
+{
+	return span_eq(name, SPAN("acme.url")) || span_eq(name, SPAN("acme.ca_file"));
+}
+
+static void setting_row(struct html *h, struct request *rq, const struct answer *a, size_t i)
 {
 	struct span name = answer_text(a, i, "name");
 	struct span origin = answer_text(a, i, "origin");
@@ -53,8 +59,10 @@ static void setting_row(struct html *h, const struct request *rq, const struct a
 	form_begin(h, rq, "/system/set");
 	hidden(h, "name", name);
 	HTML(h, R("<input name=\"value\" value=\""), T(answer_text(a, i, "value")),
-	    R("\" aria-label=\""), T(name), R("\"> <button class=\"quiet\">"), L(CHANGE),
-	    R("</button></form></td></tr>\n"));
+	    R("\" aria-label=\""), T(name), R("\"> "));
+	if (asks_password(name))
+		sign_in_fields(h, rq);
+	HTML(h, R("<button class=\"quiet\">"), L(CHANGE), R("</button></form></td></tr>\n"));
 }
 
 void page_system(struct request *rq)
@@ -81,7 +89,8 @@ void page_system(struct request *rq)
 	for (size_t i = 0; i < a.count; i++) {
 		struct span name = answer_text(&a, i, "name");
 
-		if (!span_starts(name, SPAN("listener.")) &&
+		/* Those of the backup have a page of their own. */
+		if (!span_starts(name, SPAN("listener.")) && !span_starts(name, SPAN("backup.")) &&
 		    (search.n == 0 || span_ifind(name, search) >= 0 ||
 			span_ifind(answer_text(&a, i, "help"), search) >= 0))
 			setting_row(&h, rq, &a, i);
@@ -156,6 +165,8 @@ void action_setting(struct request *rq)
 			page_moved(rq, form_cstr(rq, "value"));
 		return;
 	}
+	if (asks_password(request_form(rq, "name")) && !sign_in_again(rq, "/system"))
+		return;
 	act(rq, &WORDS("set", form_cstr(rq, "name"), form_cstr(rq, "value")), "/system", "changed");
 }
 

@@ -208,6 +208,13 @@ void page_system(struct request *rq);
 void action_setting(struct request *rq);
 void download_settings(struct request *rq);
 void action_upgrade(struct request *rq);
+void page_backup(struct request *rq);
+void action_backup_make(struct request *rq);
+void action_backup_verify(struct request *rq);
+void action_backup_schedule(struct request *rq);
+void page_restore(struct request *rq);
+void action_restore(struct request *rq);
+void action_restore_now(struct request *rq);
 void page_me(struct request *rq);
 void action_my_password(struct request *rq);
 void action_my_app_add(struct request *rq);
@@ -222,6 +229,11 @@ void action_mobileconfig(struct request *rq);
 void public_mta_sts(struct request *rq);
 void asset_css(struct request *rq);
 void asset_js(struct request *rq);
+
+/* page_me.c: what needs more than a token. The fields of a form that asks for the password again,
+ * and signing in with them: on failure the page that says so, and false. */
+void sign_in_fields(struct html *h, struct request *rq);
+bool sign_in_again(struct request *rq, const char *back);
 
 /* A section of an account's page. */
 void sending_section(struct html *h, struct request *rq, struct span address);

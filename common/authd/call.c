@@ -300,6 +300,9 @@ static int check(struct call *call, struct err *err)
 	}
 	if (call->arg_count < call->verb->min || call->arg_count > call->verb->max)
 		return verb_usage(call->verb, err);
+	if (call->is_web && (call->verb->flags & VERB_FRESH) &&
+	    !session_is_fresh(call->a, call->cmd.token))
+		return err_set(err, ERR_DENIED, "sign in again first");
 	return 0;
 }
 

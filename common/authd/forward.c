@@ -21,6 +21,8 @@ static const char *daemon_of(const struct call *call)
 	if (span_eq(word, SPAN("cert")))
 		return call->cmd.count > 1 && span_eq(call->cmd.words[1], SPAN("acme")) ? "acme"
 											: "keyd";
+	if (span_eq(word, SPAN("backup")) || span_eq(word, SPAN("restore")))
+		return "maint";
 	if (span_eq(word, SPAN("record")))
 		return "smtpd-receive";
 	if (span_eq(word, SPAN("queue")) || span_eq(word, SPAN("trace")) ||

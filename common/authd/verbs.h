@@ -21,6 +21,7 @@ enum verb_flag {
 	VERB_HASH = 2,    /* the secret is a new password: checked and hashed before run */
 	VERB_WEB = 4,     /* only on web.sock */
 	VERB_SETUP = 8,   /* also in the session that the setup code opened */
+	VERB_FRESH = 16,  /* on web.sock only soon after a login: a token alone is not enough */
 };
 
 struct verb {

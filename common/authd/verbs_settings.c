@@ -5,10 +5,15 @@
  */
 #include "common/authd/carry.h"
 #include "common/authd/revert.h"
+#include "common/authd/session.h"
 #include "common/authd/settings.h"
 
 #include "common/base/mem.h"
 #include "common/log/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
 
 #define EDITS_MAX (IPC_ADMIN_WORDS / 2)
 
@@ -124,12 +129,40 @@ static void look_at(void *arg, const struct config_value *v)
 	}
 }
 
+/* A backup makes its folder, but not the one above it: that may be a disk. Where it cannot be seen
+ * from here (another user's, a home) the backup itself says so. */
+static int check_backup_folder(const struct config_edit *one, struct err *err)
+{
+	char path[CONFIG_PATH_MAX];
+	ssize_t slash = span_rchr(one->value, '/');
+	struct stat st;
+
+	while (slash > 0 && (size_t)slash + 1 == one->value.n)
+		slash = span_rchr(span_sub(one->value, 0, (size_t)slash), '/');
+	if (slash <= 0 || (size_t)slash >= sizeof(path))
+		return 0;
+	snprintf(path, sizeof(path), "%.*s", (int)slash, one->value.p);
+	if (stat(path, &st) < 0)
+		return errno == ENOENT || errno == ENOTDIR
+			   ? err_set(err, ERR_INVALID,
+				 "backup.folder: there is no folder %.150s; is the disk mounted?",
+				 path)
+			   : 0;
+	return S_ISDIR(st.st_mode)
+		   ? 0
+		   : err_set(err, ERR_INVALID, "backup.folder: %.150s is no folder", path);
+}
+
 static void run_check(struct work *w)
 {
 	struct edit *e = container_of(w, struct edit, work);
 
 	if (config_load(config_path(e->a->cfg), &e->cfg, &e->err) < 0 || e->count == 0)
 		return;
+	for (size_t i = 0; i < e->count; i++)
+		if (span_eq(e->edits[i].name, SPAN("backup.folder")) && e->edits[i].value.p &&
+		    check_backup_folder(&e->edits[i], &e->err) < 0)
+			return;
 	if (config_edit(e->cfg, e->edits, e->count, &e->text, &e->err) == 0)
 		config_each(e->cfg, look_at, e);
 }
@@ -168,11 +201,25 @@ static bool is_for_root(struct span name)
 	       span_eq(name, SPAN("acme.hook"));
 }
 
+/* Whom we ask for certificates and whom we trust for it, and where all mail is copied to: not with
+ * a stolen token. */
+static bool needs_password(struct span name)
+{
+	return span_eq(name, SPAN("acme.url")) || span_eq(name, SPAN("acme.ca_file")) ||
+	       span_eq(name, SPAN("backup.folder"));
+}
+
 static bool may_edit(struct call *call, uint32_t step)
 {
 	for (uint32_t i = 0; call->is_web && i < call->arg_count; i += step) {
 		if (is_for_root(call->args[i])) {
 			call_fail(call, ERR_DENIED, "%.*s is not for the web: mailsteadctl set",
+			    SPAN_FMT(call->args[i]));
+			return false;
+		}
+		if (needs_password(call->args[i]) && !session_is_fresh(call->a, call->cmd.token)) {
+			call_fail(call, ERR_DENIED,
+			    "sign in again first: %.*s asks for the password",
 			    SPAN_FMT(call->args[i]));
 			return false;
 		}

@@ -241,8 +241,8 @@ static int parse_text(const struct setting_def *d, struct span s, struct err *er
 			return unexpected(err, s, "no control characters");
 	if (!utf8_is_valid(s))
 		return unexpected(err, SPAN("..."), "valid UTF-8");
-	if (d->type == T_PATH && s.p[0] != '/')
-		return unexpected(err, s, "an absolute path");
+	if (d->type == T_PATH && s.n > 0 && s.p[0] != '/')
+		return unexpected(err, s, "a path that begins with /");
 	if (d->type == T_HOST && !is_host(s))
 		return unexpected(err, s, "a host name");
 	/* Two keys of listeners; nothing else has these names. */

@@ -30,6 +30,7 @@ static const struct {
     {"pop3d", false, 0, 1, false},
     {"web-server", false, 0, 1, false},
     {"acme", false, 0, 1, true},
+    {"maint", false, 0, 1, true},
 };
 
 struct run {
@@ -157,7 +158,7 @@ static int prepare(struct run *r, const struct config *cfg, bool is_upgraded, st
 		log_warning("uid-separation", LOG_STR("state", "off"), LOG_STR("reason", why.text));
 	else
 		log_info("uid-separation", LOG_STR("state", "off"), LOG_STR("reason", why.text));
-	return caps_keep_launcher(err);
+	return caps_keep_first(err);
 }
 
 /* What of it was running goes on: as our programs. */

@@ -50,6 +50,7 @@ static const struct folder run_folders[] = {
     {"pop3d", WHO_ROOT, ALL, 02711},
     {"web-worker", WHO_WEB, ALL, 02711},
     {"web-server", WHO_ROOT, ALL, 02711},
+    {"maint", WHO_ROOT, ALL, 02711},
     {"acme", WHO_ROOT, ALL, 02711},
     {"acme/challenge", WHO_ACME, OWN, 0755},
 };

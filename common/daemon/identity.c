@@ -170,6 +170,21 @@ int caps_keep_launcher(struct err *err)
 	    err);
 }
 
+int caps_keep_maint(struct err *err)
+{
+	return set_caps(CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) |
+			    CAP_BIT(CAP_KILL),
+	    err);
+}
+
+int caps_keep_first(struct err *err)
+{
+	return set_caps(CAP_BIT(CAP_NET_BIND_SERVICE) | CAP_BIT(CAP_DAC_OVERRIDE) |
+			    CAP_BIT(CAP_SETPCAP) | CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) |
+			    CAP_BIT(CAP_KILL),
+	    err);
+}
+
 int caps_drop_all(struct err *err)
 {
 	return set_caps(0, err);

@@ -54,6 +54,10 @@ const char *who_user(enum who w); /* "mailstead-auth" */
  * SETUID, SETGID, KILL, as far as it has them; everything else is gone for good, also through
  * execve. */
 int caps_keep_launcher(struct err *err);
+/* What maint needs, which reads databases as their owners and writes backups anywhere: SETUID,
+ * SETGID, KILL, DAC_OVERRIDE. With the launcher's for who starts it beside the monitors. */
+int caps_keep_maint(struct err *err);
+int caps_keep_first(struct err *err);
 int caps_drop_all(struct err *err);
 
 /* --- folders ------------------------------------------------------------------------------------

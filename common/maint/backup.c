@@ -13,11 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-#define GENERATIONS_MAX 1000
 
 struct backup {
 	struct maint *m;
@@ -26,15 +25,20 @@ struct backup {
 	char temp[BACKUP_PATH]; /* generations/.<time> */
 	struct blob_dir *store, *queue;
 	uint64_t files, bytes; /* written, not those that were there */
+	int lock;              /* held on <dir>/generations; -1: not yet */
 	struct store_check seen;
 	struct err err;
 };
 
 static int make_dir(struct backup *b, const char *path)
 {
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return err_errno(&b->err, errno, "%s", path);
-	return 0;
+	if (mkdir(path, 0700) == 0 || errno == EEXIST)
+		return 0;
+	/* A typing mistake, or a disk that is not there, must not become a folder of that name. */
+	if (errno == ENOENT)
+		return err_set(&b->err, ERR_NOT_FOUND,
+		    "%s: the folder above it is not there; is the disk mounted?", path);
+	return err_errno(&b->err, errno, "%s", path);
 }
 
 static int sub_dir(struct backup *b, const char *one, const char *two, char out[BACKUP_PATH])
@@ -44,27 +48,67 @@ static int sub_dir(struct backup *b, const char *one, const char *two, char out[
 	return make_dir(b, out);
 }
 
-static int prepare(struct backup *b)
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
-	char path[BACKUP_PATH], hidden[BACKUP_NAME_LEN + 2];
-	time_t now = (time_t)clock_now();
+	return remove(path);
+}
+
+/* One at a time, since they share bodies. What one that was killed left behind goes. */
+static int lock_generations(struct backup *b, const char *path)
+{
+	char hidden[BACKUP_PATH];
+	const struct dirent *e;
+	DIR *dir;
+
+	b->lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (b->lock < 0)
+		return err_errno(&b->err, errno, "%s", path);
+	if (flock(b->lock, LOCK_EX | LOCK_NB) < 0)
+		return err_set(
+		    &b->err, ERR_BUSY, "%s: another backup into this folder is being made", path);
+	dir = opendir(path);
+	while (dir && (e = readdir(dir)))
+		if (e->d_name[0] == '.' && is_generation(e->d_name + 1) &&
+		    path_join(hidden, path, e->d_name, NULL))
+			(void)nftw(hidden, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	if (dir)
+		closedir(dir);
+	return 0;
+}
+
+/* Its time; where there is one of this second already, the next. */
+static int choose_name(struct backup *b, const char *generations)
+{
+	char path[BACKUP_PATH];
+	time_t when = (time_t)clock_now();
 	struct tm tm;
 
-	if (!gmtime_r(&now, &tm) ||
-	    strftime(b->name, sizeof(b->name), "%Y%m%dT%H%M%SZ", &tm) != BACKUP_NAME_LEN)
-		return err_set(&b->err, ERR_INVALID, "the clock is wrong");
-	snprintf(hidden, sizeof(hidden), ".%s", b->name);
-	if (make_dir(b, b->dir) < 0 || space_check(b->dir, &b->err) < 0 ||
-	    sub_dir(b, "generations", NULL, path) < 0 || sub_dir(b, "blob", NULL, path) < 0 ||
-	    sub_dir(b, "blob", "store", path) < 0 || blob_dir_open(path, &b->store, &b->err) < 0 ||
-	    sub_dir(b, "blob", "queue", path) < 0 || blob_dir_open(path, &b->queue, &b->err) < 0)
-		return -1;
-	if (!path_join(b->temp, b->dir, "generations", hidden))
-		return err_set(&b->err, ERR_INVALID, "%s: path too long", b->dir);
-	/* A second run within one second would write over the first. */
-	if (mkdir(b->temp, 0700) < 0)
-		return err_errno(&b->err, errno, "%s", b->temp);
+	do {
+		if (!gmtime_r(&when, &tm) ||
+		    strftime(b->name, sizeof(b->name), "%Y%m%dT%H%M%SZ", &tm) != BACKUP_NAME_LEN)
+			return err_set(&b->err, ERR_INVALID, "the clock is wrong");
+		if (!path_join(path, generations, b->name, NULL))
+			return err_set(&b->err, ERR_INVALID, "%s: path too long", b->dir);
+		when++;
+	} while (access(path, F_OK) == 0);
 	return 0;
+}
+
+static int prepare(struct backup *b)
+{
+	char path[BACKUP_PATH], generations[BACKUP_PATH], hidden[BACKUP_NAME_LEN + 2];
+
+	if (make_dir(b, b->dir) < 0 || space_check(b->dir, &b->err) < 0 ||
+	    sub_dir(b, "generations", NULL, generations) < 0 ||
+	    lock_generations(b, generations) < 0 || choose_name(b, generations) < 0 ||
+	    sub_dir(b, "blob", NULL, path) < 0 || sub_dir(b, "blob", "store", path) < 0 ||
+	    blob_dir_open(path, &b->store, &b->err) < 0 || sub_dir(b, "blob", "queue", path) < 0 ||
+	    blob_dir_open(path, &b->queue, &b->err) < 0)
+		return -1;
+	snprintf(hidden, sizeof(hidden), ".%s", b->name);
+	if (!path_join(b->temp, generations, hidden, NULL))
+		return err_set(&b->err, ERR_INVALID, "%s: path too long", b->dir);
+	return make_dir(b, b->temp);
 }
 
 /* --- environments
@@ -217,9 +261,21 @@ static int write_accounts(struct backup *b)
 	return fclose(f) == 0 ? 0 : err_errno(&b->err, errno, "%s", path);
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+/* What it holds, for people who look for the right one. */
+static int write_summary(struct backup *b)
 {
-	return remove(path);
+	char path[BACKUP_PATH];
+	FILE *f = path_join(path, b->temp, "summary", NULL) ? fopen(path, "wxe") : NULL;
+	bool is_good;
+
+	if (!f)
+		return err_errno(&b->err, errno, "%s", path);
+	fprintf(f, "accounts %llu\nmessages %llu\n", (unsigned long long)b->seen.accounts,
+	    (unsigned long long)b->seen.messages);
+	is_good = fflush(f) == 0 && fsync(fileno(f)) == 0;
+	if (fclose(f) == 0 && is_good)
+		return 0;
+	return err_errno(&b->err, errno, "%s", path);
 }
 
 static int give_name(struct backup *b)
@@ -242,30 +298,6 @@ static int give_name(struct backup *b)
 /* --- old ones
  * --------------------------------------------------------------------------------------------------
  */
-struct names {
-	char list[GENERATIONS_MAX][BACKUP_NAME_LEN + 1];
-	size_t n;
-};
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(a, b);
-}
-
-static void list_generations(const char *path, struct names *all)
-{
-	DIR *dir = opendir(path);
-	const struct dirent *e;
-
-	all->n = 0;
-	while (dir && all->n < GENERATIONS_MAX && (e = readdir(dir)))
-		if (e->d_name[0] != '.' && strlen(e->d_name) == BACKUP_NAME_LEN)
-			memcpy(all->list[all->n++], e->d_name, BACKUP_NAME_LEN + 1);
-	if (dir)
-		closedir(dir);
-	qsort(all->list, all->n, sizeof(all->list[0]), by_name);
-}
-
 struct kept_ids {
 	unsigned char (*ids)[BLOB_ID_LEN];
 	size_t n;
@@ -318,14 +350,14 @@ static int drop_unkept(void *arg, const unsigned char id[BLOB_ID_LEN])
 /* Generations beyond keep go, then the bodies that none of the others refers to. */
 static int prune(struct backup *b, size_t keep)
 {
-	static struct names all;
+	static struct generations all;
 	struct kept_ids k = {.b = b};
 	char parent[BACKUP_PATH], path[BACKUP_PATH];
 	int rc = 0;
 
-	if (!path_join(parent, b->dir, "generations", NULL))
+	if (!path_join(parent, b->dir, "generations", NULL) ||
+	    generations_list(b->dir, &all, &b->err) < 0)
 		return -1;
-	list_generations(parent, &all);
 	if (all.n <= keep)
 		return 0;
 	for (size_t i = 0; rc == 0 && i < all.n; i++) {
@@ -363,32 +395,23 @@ static int make(struct backup *b)
 		return err_set(&b->err, ERR_CORRUPT,
 		    "the store has %llu damages: mailsteadctl check names them",
 		    (unsigned long long)b->seen.damaged);
-	return give_name(b);
+	return write_summary(b) < 0 ? -1 : give_name(b);
 }
 
-static const char *folder(const struct maint *m)
+static int new_generation(struct maint *m)
 {
-	struct span word = maint_word(m, 1);
-
-	return word.n > 0 ? word.p : config_str(m->cfg, SET_BACKUP_FOLDER);
-}
-
-int verb_backup(struct maint *m)
-{
-	struct backup b = {.m = m, .dir = folder(m)};
+	struct backup b = {.m = m, .lock = -1};
 	struct span keep_text = maint_option(m, "--keep");
 	uint64_t keep = config_u64(m->cfg, SET_BACKUP_KEEP);
 	int rc;
 
 	/* What runs every night has nothing to do, and nothing to complain of. */
-	if (!b.dir[0])
-		return maint_has(m, "--scheduled")
-			   ? maint_end(m, ERR_NONE, "backup.folder is not set: no backup")
-			   : maint_end(m, ERR_INVALID, "name a folder, or set backup.folder");
-	if (b.dir[0] != '/' && maint_word(m, 1).n == 0)
-		return maint_end(
-		    m, ERR_INVALID, "backup.folder: expected a path that begins with /");
-
+	if (maint_has(m, "--scheduled") && maint_word(m, 1).n == 0 &&
+	    !config_str(m->cfg, SET_BACKUP_FOLDER)[0])
+		return maint_end(m, ERR_NONE, "backup.folder is not set: no backup");
+	b.dir = backup_folder(m, 1);
+	if (!b.dir)
+		return -1;
 	if (keep_text.p && (!span_u64(keep_text, GENERATIONS_MAX, &keep) || keep == 0))
 		return maint_end(
 		    m, ERR_INVALID, "--keep: expected a number from 1 to %d", GENERATIONS_MAX);
@@ -400,6 +423,8 @@ int verb_backup(struct maint *m)
 		rc = prune(&b, keep);
 	blob_dir_close(b.store);
 	blob_dir_close(b.queue);
+	if (b.lock >= 0)
+		close(b.lock);
 	if (rc < 0)
 		return maint_fail(m, &b.err);
 	return maint_end(m, ERR_NONE,
@@ -408,4 +433,19 @@ int verb_backup(struct maint *m)
 	    b.name, (unsigned long long)b.seen.messages, (unsigned long long)b.seen.accounts,
 	    (unsigned long long)b.seen.files, (unsigned long long)b.files,
 	    (unsigned long long)(b.bytes >> 20));
+}
+
+/* A folder of such a name is ./list. */
+int verb_backup(struct maint *m)
+{
+	bool is_list = span_eq(maint_word(m, 1), SPAN("list"));
+	bool is_verify = span_eq(maint_word(m, 1), SPAN("verify"));
+
+	if (!is_list && !is_verify && maint_word(m, 2).n > 0)
+		return maint_end(m, ERR_INVALID,
+		    "usage: backup [FOLDER] [--keep=N] [--bodies] | backup list [FOLDER] | "
+		    "backup verify [FOLDER] [--generation=TIME]");
+	if (is_list)
+		return backup_list(m, backup_folder(m, 2));
+	return is_verify ? backup_verify(m) : new_generation(m);
 }

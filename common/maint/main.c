@@ -26,11 +26,12 @@ static const struct {
     {"check", 0, 0, verb_check, "--repair --bodies", "[--repair] [--bodies]"},
     {"export", 2, 2, verb_export,
 	"--format= --mailbox=", "ADDRESS FOLDER [--format=maildir|mbox] [--mailbox=NAME]"},
-    {"backup", 0, 1, verb_backup, "--keep= --bodies --scheduled",
-	"[FOLDER] [--keep=N] [--bodies] [--scheduled]"},
-    {"restore", 1, 2, verb_restore, "--force --mailbox= --uid= --to= --generation=",
-	"FOLDER [--force] | FOLDER ADDRESS [--mailbox=NAME [--uid=N]] [--to=ADDRESS]; "
+    {"backup", 0, 2, verb_backup, "--keep= --bodies --scheduled --generation=",
+	"[FOLDER] [--keep=N] [--bodies] [--scheduled] | list [FOLDER] | verify [FOLDER] "
 	"[--generation=TIME]"},
+    {"restore", 1, 2, verb_restore, "--force --all --list --mailbox= --uid= --to= --generation=",
+	"FOLDER --list | FOLDER [--force] | FOLDER --all | FOLDER ADDRESS [--mailbox=NAME "
+	"[--uid=N]] [--to=ADDRESS]; [--generation=TIME]"},
     {"compact", 0, 0, verb_compact, "", ""},
     {"recover", 0, 0, verb_recover, "", ""},
     {"import", 2, 2, verb_import, "--mailbox=", "ADDRESS PATH [--mailbox=NAME]"},
@@ -285,13 +286,30 @@ static int start(struct maint *m, int argc, char **argv, struct err *err)
 	return 0;
 }
 
+/* The end of the command, to who asked. */
+static int answer_and_end(struct maint *m)
+{
+	struct err err = ERR_INIT;
+	struct strbuf body;
+
+	strbuf_init(&body, 1024);
+	ipc_enc_error(
+	    &body, &(struct ipc_error){.code = (uint16_t)m->code, .text = span_of(m->text)});
+	if (ipc_sync_send(ANSWER_FD, IPC_ADMIN_END, 1, strbuf_span(&body), SEND_MS, &err) < 0)
+		fprintf(stderr, "maint: %s\n", err.text);
+	strbuf_clear(&body);
+	config_unref(m->cfg);
+	return m->code == ERR_NONE ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct maint m = {.code = ERR_NONE};
 	struct err err = ERR_INIT;
-	struct strbuf body;
 
 	log_open("maint", 2);
+	if (argc == 3 && strcmp(argv[1], "-c") == 0)
+		return maint_serve(argv[2]);
 	log_set_level(LOG_WARNING);
 	signal(SIGPIPE, SIG_IGN);
 	if (start(&m, argc, argv, &err) < 0)
@@ -299,12 +317,5 @@ int main(int argc, char **argv)
 	else
 		run(&m);
 	maint_progress("%s", "");
-	strbuf_init(&body, 1024);
-	ipc_enc_error(
-	    &body, &(struct ipc_error){.code = (uint16_t)m.code, .text = span_of(m.text)});
-	if (ipc_sync_send(ANSWER_FD, IPC_ADMIN_END, 1, strbuf_span(&body), SEND_MS, &err) < 0)
-		fprintf(stderr, "maint: %s\n", err.text);
-	strbuf_clear(&body);
-	config_unref(m.cfg);
-	return m.code == ERR_NONE ? 0 : 1;
+	return answer_and_end(&m);
 }

@@ -4,6 +4,7 @@
  * and prints what comes: records, then how it ended. Progress for people goes to standard error.
  * Works beside a running instance; each part runs as the user that owns the files it opens, in a
  * child of its own, so that a damaged database that makes LMDB crash is an answer too.
+ * The web admin's backups come the same way (serve.c).
  */
 #ifndef MS_MAINT_MAINT_H
 #define MS_MAINT_MAINT_H
@@ -69,6 +70,10 @@ bool is_running(struct maint *m);
 int account_number(struct maint *m, struct span address, uint64_t *number);
 int accounts_each(struct maint *m, void (*fn)(void *arg, struct span address, uint64_t number),
     void *arg, struct err *err);
+
+/* --- serve.c: without a command, the process that authd asks: it starts this program again for
+ * each command, a backup or a restore one at a time. Returns the exit status. */
+int maint_serve(const char *conf_path);
 
 /* --- verbs -------------------------------------------------------------------------------------
  */

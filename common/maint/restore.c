@@ -1,6 +1,7 @@
 /*
  * restore FOLDER: everything, where nothing is yet. restore FOLDER ADDRESS [--mailbox=NAME]
- * [--uid=N] [--to=ADDRESS]: into a running instance, what is not there already.
+ * [--uid=N] [--to=ADDRESS], restore FOLDER --all: into a running instance, what is not there
+ * already.
  */
 #include "common/maint/backup.h"
 
@@ -279,10 +280,60 @@ static int one_account(struct maint *m, struct span address)
 	    m, WHO_COUNT, send_backup, WHO_IMAP, take_backup, restore.in, restore.out);
 }
 
+/* --- the mail of all accounts
+ * ---------------------------------------------------------------------------------------------- */
+struct result {
+	size_t good, bad;
+};
+
+/* What one account's part came to is a record; the others go on. */
+static void tell_account(struct maint *m, struct span address, struct result *r)
+{
+	struct strbuf b;
+
+	r->good += m->code == ERR_NONE;
+	r->bad += m->code != ERR_NONE;
+	strbuf_init(&b, 4096);
+	ipc_rec_text(&b, "account", address);
+	ipc_rec_number(&b, "restored", IPC_BOOL, m->code == ERR_NONE);
+	ipc_rec_text(&b, "result", span_of(m->text));
+	maint_record(&b);
+	m->code = ERR_NONE;
+	m->text[0] = '\0';
+}
+
+static int all_accounts(struct maint *m)
+{
+	char path[BACKUP_PATH], line[512];
+	struct result r = {0, 0};
+	struct span rest, word;
+	FILE *f = path_join(path, restore.generation, "accounts", NULL) ? fopen(path, "re") : NULL;
+
+	if (!f)
+		return maint_end(m, ERR_NOT_FOUND, "%s: %s", path, strerror(errno));
+	while (fgets(line, sizeof(line), f)) {
+		rest = span_trim(span_of(line));
+		restore.from = 0;
+		if (!span_split(&rest, ' ', &word) || !span_u64(word, UINT64_MAX, &restore.from))
+			continue;
+		restore.from = 0;
+		(void)one_account(m, rest);
+		tell_account(m, rest, &r);
+	}
+	fclose(f);
+	return maint_end(m, r.bad > 0 ? ERR_NOT_FOUND : ERR_NONE, "%zu accounts restored%s", r.good,
+	    r.bad > 0 ? ", some were not: an account that was removed must be added first" : "");
+}
+
 int verb_restore(struct maint *m)
 {
 	const char *dir = maint_word(m, 1).p;
 	struct span address = maint_word(m, 2);
+
+	if (maint_has(m, "--list"))
+		return backup_list(m, dir);
+	if (maint_has(m, "--all") && (address.n > 0 || maint_has(m, "--force")))
+		return maint_end(m, ERR_INVALID, "--all stands alone: FOLDER --all");
 
 	/* Whoever says a part must not get everything. */
 	if (address.n == 0 && (maint_option(m, "--mailbox").p || maint_option(m, "--uid").p ||
@@ -291,5 +342,7 @@ int verb_restore(struct maint *m)
 		    m, ERR_INVALID, "--mailbox, --uid and --to go with an address: FOLDER ADDRESS");
 	if (find(m, dir) < 0)
 		return -1;
+	if (maint_has(m, "--all"))
+		return all_accounts(m);
 	return address.n > 0 ? one_account(m, address) : everything(m, dir);
 }

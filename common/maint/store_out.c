@@ -110,7 +110,8 @@ int store_send_from(struct maint *m, struct files *f, uint64_t account, struct s
 		rc = send_mailbox(f, account, &list[i], uid, fd, err);
 	}
 	mem_free(list);
-	if (rc == 0 && sent == 0)
+	/* An account that never had mail has no mailboxes yet. */
+	if (rc == 0 && sent == 0 && mailbox.n > 0)
 		rc = err_set(err, ERR_NOT_FOUND, "there is no such mailbox");
 	return rc;
 }

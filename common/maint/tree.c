@@ -132,35 +132,3 @@ int env_open_at(const char *dir, size_t map_size, struct db_env **env, struct er
 		return err_errno(err, errno, "%s", dir);
 	return db_env_open(&opt, env, err);
 }
-
-static bool is_generation(const char *name)
-{
-	for (size_t i = 0; i < BACKUP_NAME_LEN; i++) {
-		bool is_letter = i == 8 || i == 15;
-
-		if (is_letter ? name[i] != (i == 8 ? 'T' : 'Z') : !ascii_is_digit(name[i]))
-			return false;
-	}
-	return name[BACKUP_NAME_LEN] == '\0';
-}
-
-int generation_find(
-    const char *backup, struct span wanted, char out[BACKUP_NAME_LEN + 1], struct err *err)
-{
-	char path[BACKUP_PATH];
-	const struct dirent *e;
-	DIR *dir;
-
-	out[0] = '\0';
-	if (!path_join(path, backup, "generations", NULL))
-		return err_set(err, ERR_INVALID, "%s: path too long", backup);
-	dir = opendir(path);
-	if (!dir)
-		return err_errno(err, errno, "%s", path);
-	while ((e = readdir(dir)))
-		if (is_generation(e->d_name) && (wanted.n > 0 ? span_eq(wanted, span_of(e->d_name))
-							      : strcmp(e->d_name, out) > 0))
-			memcpy(out, e->d_name, BACKUP_NAME_LEN + 1);
-	closedir(dir);
-	return out[0] ? 0 : err_set(err, ERR_NOT_FOUND, "%s: no such generation", path);
-}

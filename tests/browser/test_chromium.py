@@ -19,7 +19,8 @@ SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 PATHS = ("/", "/accounts", "/account?a=alice%40example.test", "/aliases", "/domains",
          "/domain?d=example.test", "/ports", "/certificates", "/certificate?id=default", "/network",
-         "/routes", "/queue", "/trace", "/logs", "/system", "/undelete?a=alice%40example.test",
+         "/routes", "/queue", "/trace", "/logs", "/backup", "/backup/restore?g=20260101T000000Z",
+         "/system", "/undelete?a=alice%40example.test",
          "/me")
 # WCAG 2 AA: every text against what is painted behind it.
 CONTRAST = """

@@ -174,7 +174,8 @@ def send(server, *lines):
 
 PAGES = ("/", "/accounts", "/account?a=alice%40example.test", "/aliases", "/domains",
          "/domain?d=example.test", "/ports", "/certificates", "/certificate?id=evil", "/network",
-         "/queue", "/routes", "/undelete?a=alice%40example.test", "/trace", "/logs", "/system", "/me")
+         "/queue", "/routes", "/undelete?a=alice%40example.test", "/trace", "/logs", "/system",
+         "/backup", "/backup/restore?g=x", "/me")
 
 
 def test_no_stored_text_becomes_markup(server):

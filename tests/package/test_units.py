@@ -27,7 +27,7 @@ with Callers() as callers:
     sys.stdin.readline()
 print(session.noop()[0], callers.greeted, callers.failed)
 """
-SERVICES = ["authd", "keyd", "smtpd", "imapd", "pop3d", "web-server", "acme"]
+SERVICES = ["authd", "keyd", "smtpd", "imapd", "pop3d", "web-server", "acme", "maint"]
 BOOT = r"""
 root=$0
 ip link set lo up

@@ -180,6 +180,19 @@ def test_a_token_that_is_not_fresh_makes_no_password(monkeypatch, tmp_path):
         refused(ERR_DENIED, authd.web, "my", "app-password", "add", "thief", token=token)
         rows = authd.web("my", "app-password", "list", token=token)[0]
         assert [row["label"] for row in rows] == ["phone"]
+        # Nor whom certificates come from, where mail is copied to, or whose mailbox it is put into.
+        with open(clock, "r+b") as moved:
+            moved.write(bytes(8))
+        token = log_in(authd)
+        authd.web("set", "acme.url", "https://ca.test/dir", token=token)
+        with open(clock, "r+b") as moved:
+            moved.write(struct.pack("=q", 600))
+        for words in (("set", "acme.url", "https://evil.test/dir"), ("unset", "acme.url"),
+                      ("set", "smtp.received_max", "51", "acme.ca_file", "/tmp/evil.pem"),
+                      ("set", "backup.folder", "/tmp/evil"),
+                      ("restore", "20260101T000000Z", "all")):
+            refused(ERR_DENIED, authd.web, *words, token=token)
+        authd.web("set", "smtp.received_max", "51", token=token)
 
 
 # --- one's own account -------------------------------------------------------------------------

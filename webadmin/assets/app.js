@@ -32,3 +32,5 @@ for (const span of document.querySelectorAll("[data-seconds]")) {
 	};
 	tick();
 }
+if (document.querySelector("[data-refresh]"))
+	setTimeout(() => location.replace(location.pathname), 2000);
