@@ -242,7 +242,7 @@ static int parse_text(const struct setting_def *d, struct span s, struct err *er
 	if (!utf8_is_valid(s))
 		return unexpected(err, SPAN("..."), "valid UTF-8");
 	if (d->type == T_PATH && s.n > 0 && s.p[0] != '/')
-		return unexpected(err, s, "a path that begins with /");
+		return unexpected(err, s, "an absolute path");
 	if (d->type == T_HOST && !is_host(s))
 		return unexpected(err, s, "a host name");
 	/* Two keys of listeners; nothing else has these names. */

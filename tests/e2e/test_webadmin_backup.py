@@ -44,7 +44,7 @@ def test_a_schedule_asks_for_the_password(server, admin):
     assert "No backup is made" in page.text
     page = admin.submit("/backup/schedule", folder=server.backup, keep="3", password="wrong one")
     assert page.status == 409 and "wrong address or password" in page.text
-    for bad, why in (("nightly", "begins with /"), ("/no/such/disk", "is the disk mounted?")):
+    for bad, why in (("nightly", "expected an absolute path"), ("/no/such/disk", "is the disk mounted?")):
         admin.open("/backup")
         page = admin.submit("/backup/schedule", folder=bad, keep="3", password=PASSWORD)
         assert page.status == 409 and why in page.text, page.text

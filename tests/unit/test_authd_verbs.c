@@ -92,7 +92,8 @@ START_TEST(what_changes)
 	    "my app-password list", "undelete list", "cert list", "cert show", "cert check",
 	    "cert export-chain", "sender list", "trace", "confirm status", "domain alias list",
 	    "domain dns", "dkim list", "check-network", "queue paused list", "cert acme list",
-	    "route list", "route suggest", "traffic", "my undelete list", "failures list"};
+	    "backup list", "backup last", "route list", "route suggest", "traffic",
+	    "my undelete list", "failures list"};
 	const struct verb *v;
 	size_t n = 0;
 	uint32_t words;
