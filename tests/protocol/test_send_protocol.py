@@ -1,12 +1,10 @@
 """How mail is handed over: what the server offers, and what the message needs."""
 import email
 import email.policy
-import socket
 
 import pytest
 
-from appliance import tls_context, PASSWORD
-from internet import A, MX
+from internet import MX
 from send_world import World
 
 ALL = ["PIPELINING", "8BITMIME", "CHUNKING", "SMTPUTF8", "SIZE 10000000"]
