@@ -189,7 +189,7 @@ check:
 .PHONY: check-install check-package check-long deb-check
 # The package installed, used, upgraded and purged in a clean Debian; check-package looks at more.
 check-install: deb
-	MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider tests/package/test_package.py
+	MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -rs -p no:cacheprovider tests/package/test_package.py
 deb-check: deb
 	@bash packaging/deb-check.sh '$(BUILD)/deb'
 check-package: deb-check
