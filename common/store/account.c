@@ -155,6 +155,7 @@ int store_account_ensure(struct db_txn *txn, uint64_t account, struct err *err)
 	struct db_key k;
 	struct span val;
 	struct err why = ERR_INIT;
+	bool is_removed;
 
 	if (account == 0)
 		return err_set(err, ERR_INVALID, "there is no account 0");
@@ -163,6 +164,11 @@ int store_account_ensure(struct db_txn *txn, uint64_t account, struct err *err)
 		return 0;
 	if (why.code != ERR_NOT_FOUND)
 		return err_set(err, why.code, "%s", why.text);
+	if (account_is_removed(txn, account, &is_removed, err) < 0)
+		return -1;
+	if (is_removed)
+		return err_set(err, ERR_NOT_FOUND, "account %llu was removed",
+		    (unsigned long long)account);
 	if (account_put(txn, account, &a, err) < 0)
 		return -1;
 	for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++)

@@ -79,6 +79,12 @@ static int check_row(struct checking *k, struct err *err)
 
 static int check_account(struct checking *k, struct err *err)
 {
+	bool is_removed;
+
+	if (account_is_removed(k->txn, k->account, &is_removed, err) < 0)
+		return -1;
+	if (is_removed)
+		return check_removed(k, err);
 	k->c->accounts++;
 	if (check_mailboxes(k, err) < 0 || check_expunged(k, err) < 0 ||
 	    check_deleted(k, err) < 0 || check_objects(k, err) < 0 || check_row(k, err) < 0)

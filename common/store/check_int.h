@@ -50,6 +50,8 @@ int check_mailboxes(struct checking *k, struct err *err);
 int check_expunged(struct checking *k, struct err *err);
 int check_deleted(struct checking *k, struct err *err);
 int check_objects(struct checking *k, struct err *err);
+/* Of an account that is being removed: only the files that its objects still refer to count. */
+int check_removed(struct checking *k, struct err *err);
 int check_files(struct checking *k, struct err *err);
 int check_bodies(
     struct db_env *env, struct blob_dir *blobs, struct store_check *c, struct err *err);

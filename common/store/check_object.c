@@ -219,6 +219,21 @@ int check_objects(struct checking *k, struct err *err)
 	return rc;
 }
 
+int check_removed(struct checking *k, struct err *err)
+{
+	struct object_row row;
+	uint64_t next = 0;
+	int rc;
+
+	while ((rc = next_object(k, &next, err)) == 1) {
+		if (object_get(k->txn, k->account, next, &row, NULL) == 0 && row.blob.is_file)
+			add_file(k, row.blob.id);
+		if (next++ == UINT64_MAX)
+			return 0;
+	}
+	return rc;
+}
+
 /* --- files
  * ---------------------------------------------------------------------------------------------- */
 static int by_file(const void *a, const void *b)

@@ -132,8 +132,13 @@ static int gc_next_account(struct db_txn *txn, uint64_t *account, struct err *er
 /* 1: out of budget inside of this account, 0: it has nothing old left, -1. */
 static int gc_account(struct db_txn *txn, struct store_gc *gc, size_t *budget, struct err *err)
 {
+	bool is_removed;
 	int rc = 1;
 
+	if (account_is_removed(txn, gc->account, &is_removed, err) < 0)
+		return -1;
+	if (is_removed)
+		return 0; /* all of it goes, another way */
 	while (rc == 1 && *budget && (rc = gc_expunged_one(txn, gc, gc->account, err)) == 1)
 		*budget -= *budget < CHUNK_MAX ? *budget : CHUNK_MAX;
 	if (rc != 0)

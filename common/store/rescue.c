@@ -48,6 +48,7 @@ static size_t rest_of(uint8_t kind)
 {
 	switch (kind) {
 	case KIND_ACCOUNT:
+	case KIND_REMOVED:
 		return 0;
 	case KIND_MAILBOX:
 	case KIND_THREAD:
@@ -100,6 +101,8 @@ static bool is_sound(struct span key, struct span val)
 		return val.n == 14;
 	case KIND_ACCOUNT:
 		return val.n == 61;
+	case KIND_REMOVED:
+		return val.n == 9;
 	case KIND_VANISHED:
 	case KIND_DELIVERED:
 	case KIND_GC:
@@ -407,7 +410,12 @@ static int run_account(struct rescuing *k, struct err *err)
 {
 	struct account_row a;
 	struct err why = ERR_INIT;
+	bool is_removed;
 
+	if (account_is_removed(k->txn, k->account, &is_removed, err) < 0)
+		return -1;
+	if (is_removed)
+		return 0;
 	k->ref_count = 0;
 	k->box.mb.id = 0;
 	k->next_mailbox = 1;

@@ -92,6 +92,20 @@ int store_account_usage(
 int store_quota_check(struct db_txn *txn, uint64_t account, const struct store_limits *limits,
     uint64_t bytes, uint64_t messages, struct err *err);
 
+/*
+ * Takes away all that an account has, a slice of at most so many rows or bytes in each transaction:
+ * call again until is_done. From the first one on the account is gone for everybody: what reads or
+ * writes in it gets ERR_NOT_FOUND, store_account_ensure too. Files go when the gc comes by.
+ */
+#define STORE_REMOVE_ROWS 256
+#define STORE_REMOVE_BYTES (1024 * 1024)
+struct store_removal {
+	size_t rows, bytes; /* of this slice */
+	bool is_done;
+};
+int store_account_remove(
+    struct db_txn *txn, uint64_t account, struct store_removal *r, struct err *err);
+
 /* --- mailboxes -------------------------------------------------------------------------------- */
 enum store_special_use {
 	SPECIAL_NONE = 0,

@@ -12,6 +12,7 @@ enum store_kind {
 	KIND_MAILBOX = 2,      /* m */
 	KIND_NAME = 3,         /* name */
 	KIND_SUBSCRIPTION = 4, /* name */
+	KIND_REMOVED = 5,      /* the account is being removed, or was */
 	KIND_MESSAGE = 16,     /* m, first uid */
 	KIND_VANISHED = 17,    /* m, modseq, first uid */
 	KIND_EXPUNGED = 18,    /* time, m, first uid */
@@ -42,6 +43,8 @@ struct account_row {
 
 int account_get(struct db_txn *txn, uint64_t account, struct account_row *a, struct err *err);
 int account_put(struct db_txn *txn, uint64_t account, const struct account_row *a, struct err *err);
+/* Whether store_account_remove has begun with it: what is left of it refers to nothing for sure. */
+int account_is_removed(struct db_txn *txn, uint64_t account, bool *is_removed, struct err *err);
 /* Seconds since 1970, but always more than the last one of the account. */
 uint32_t account_next_uidvalidity(struct account_row *a);
 int account_check_quota(const struct account_row *a, const struct store_limits *limits,

@@ -1,5 +1,6 @@
 /* What the check finds, and what its repair leaves: each kind of row is broken in turn. */
 #include "common/base/mem.h"
+#include "common/event/clock.h"
 #include "common/store/check.h"
 #include "common/store/mailbox_int.h"
 #include "tests/support/store_fixture.h"
@@ -404,6 +405,66 @@ START_TEST(references_of_a_file)
 }
 END_TEST
 
+/* A slice, all by itself, as a process that was started again for each would do it. */
+static struct store_removal remove_slice(void)
+{
+	struct store_removal r = {0};
+
+	db_env_close(env);
+	env = store_fixture_open();
+	txn = begin(env);
+	ck_ok(store_account_remove(txn, A, &r, &err));
+	commit(txn);
+	return r;
+}
+
+/* Every slice leaves a store that is all well, the account gone, and the others as they were. */
+START_TEST(an_account_is_removed_slice_by_slice)
+{
+	struct store_removal r = {0};
+	struct store_check c;
+	struct object_row row;
+	struct file_row f;
+	size_t slices = 0, rows = 0;
+	bool is_there;
+
+	txn = begin(env);
+	ck_ok(object_get(txn, A, 251, &row, &err));
+	ck_ok(store_account_ensure(txn, A + 1, &err));
+	ck_ok(store_account_ensure(txn, A - 1, &err));
+	append_text(txn, A + 1, mailbox_id(txn, A + 1, "INBOX"), "x\r\n", 0, NULL, 0);
+	ck_ok(store_mailbox_delete(txn, A, SPAN("Archive"), &err));
+	commit(txn);
+	for (; !r.is_done; slices++) {
+		struct store_gc gc = {.now = clock_now() + 86400, .budget = 1000};
+
+		r = remove_slice();
+		rows += r.rows;
+		ck_assert_uint_le(r.rows, STORE_REMOVE_ROWS);
+		c = check(true);
+		ck_assert_msg(c.damaged == 0, "%s", said);
+		ck_assert_uint_eq(c.accounts, 2);
+		txn = begin(env);
+		ck_assert_int_lt(store_account_ensure(txn, A, &err), 0);
+		ck_assert_int_eq(err.code, ERR_NOT_FOUND);
+		err = (struct err){0};
+		/* What was expunged in it is not the gc's any more. */
+		ck_ok(store_gc(txn, &gc, &err));
+		db_abort(txn);
+	}
+	ck_assert_uint_gt(slices, 2);
+	ck_assert_uint_gt(rows, 500);
+	ck_assert_uint_eq(remove_slice().rows, 0);
+	txn = begin(env);
+	ck_ok(file_get(txn, row.blob.id, &f, &is_there, &err));
+	ck_assert(is_there && f.refs == 0 && f.gc_time > 0);
+	ck_assert_uint_gt(mailbox_id(txn, A - 1, "INBOX"), 0);
+	db_abort(txn);
+	c = check(false);
+	ck_assert_uint_eq(c.messages, 1);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {a_whole_store_is_all_well, counts_of_a_mailbox,
@@ -411,7 +472,8 @@ int main(void)
 	    an_object_that_is_gone_takes_its_message, a_name_that_is_gone_or_stands_for_nothing,
 	    messages_without_a_mailbox_get_one, a_chunk_head_and_a_size,
 	    an_unreadable_chunk_is_named_and_left, an_unreadable_object_leaves_its_file,
-	    a_body_with_a_flipped_bit, a_file_that_is_gone, references_of_a_file};
+	    a_body_with_a_flipped_bit, a_file_that_is_gone, references_of_a_file,
+	    an_account_is_removed_slice_by_slice};
 	Suite *suite = suite_create("store check");
 	TCase *c = tcase_create("all");
 	SRunner *runner = srunner_create(suite);
