@@ -167,6 +167,7 @@ void session_start(struct imapd *p, struct role_listener *l, int fd, const struc
 void session_end(struct session *s); /* sends what waits and closes; for session.c and main.c */
 void session_finish_op(struct session *s); /* something of pending came back */
 void session_drain(struct session *s);
+void session_kick(struct session *s); /* whatever it does */
 bool session_may_login(const struct session *s);
 void session_next(struct session *s); /* the command is answered */
 /* "* BYE text", and the session ends. */

@@ -86,6 +86,18 @@ static void on_refuse(struct role *r, struct role_listener *l, int fd, const str
 	close(fd);
 }
 
+static void on_kick(struct role *r, uint64_t account)
+{
+	struct imapd *p = r->ctx;
+
+	LIST_EACH_SAFE (it, &p->sessions) {
+		struct session *s = container_of(it, struct session, link);
+
+		if (s->account == account)
+			session_kick(s);
+	}
+}
+
 static void on_drain(struct role *r)
 {
 	struct imapd *p = r->ctx;
@@ -125,6 +137,7 @@ int main(int argc, char **argv)
 	    .on_accept = on_accept,
 	    .on_refuse = on_refuse,
 	    .retire_seconds = 30 * 60,
+	    .on_kick = on_kick,
 	    .on_drain = on_drain,
 	    .on_admin = imapd_admin,
 	    .stop = stop,

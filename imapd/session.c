@@ -80,6 +80,15 @@ void session_drain(struct session *s)
 		session_bye(s, "[UNAVAILABLE] The server is shutting down");
 }
 
+void session_kick(struct session *s)
+{
+	log_info("imap-kick", LOG_STR("session", s->id), LOG_U64("account", s->account));
+	/* In the middle of an answer nothing else can be said. */
+	if (is_idle(s))
+		untagged(s, "BYE The administrator has ended this session");
+	session_end(s);
+}
+
 /* Behind the last callback of a turn, so that nobody below us still looks at the session. */
 static void on_turn_end(void *arg)
 {

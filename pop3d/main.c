@@ -107,6 +107,18 @@ static bool make_room(struct role *r, struct role_listener *l)
 	return false;
 }
 
+static void on_kick(struct role *r, uint64_t account)
+{
+	struct pop3d *p = r->ctx;
+
+	LIST_EACH_SAFE (it, &p->sessions) {
+		struct session *s = container_of(it, struct session, link);
+
+		if (s->account == account)
+			session_kick(s);
+	}
+}
+
 static void on_drain(struct role *r)
 {
 	struct pop3d *p = r->ctx;
@@ -146,6 +158,7 @@ int main(int argc, char **argv)
 	    .on_refuse = on_refuse,
 	    .make_room = make_room,
 	    .retire_seconds = 30 * 60,
+	    .on_kick = on_kick,
 	    .on_drain = on_drain,
 	    .stop = stop,
 	};

@@ -89,6 +89,7 @@ void session_start(struct pop3d *p, struct role_listener *l, int fd, const struc
 void session_end(struct session *s);       /* says no more; sends what waits and closes */
 void session_finish_op(struct session *s); /* a pending operation came back */
 void session_drain(struct session *s);
+void session_kick(struct session *s);                /* deletes nothing */
 bool session_login_allowed(const struct session *s); /* TLS, or the listener allows it without */
 void session_next(struct session *s); /* an answer is complete: the next command may come */
 void reply_ok(struct session *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

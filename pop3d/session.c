@@ -59,6 +59,15 @@ void session_drain(struct session *s)
 	session_end(s);
 }
 
+void session_kick(struct session *s)
+{
+	log_info("pop3-kick", LOG_STR("session", s->id), LOG_U64("account", s->account));
+	/* In the middle of an answer nothing else can be said. */
+	if (s->wait == WAIT_COMMAND)
+		reply_err(s, "[AUTH] The administrator has ended this session");
+	session_end(s);
+}
+
 bool session_login_allowed(const struct session *s)
 {
 	const struct config_listener *l = s->listener->cfg;

@@ -28,6 +28,13 @@ struct authd_counts {
 	uint64_t good, failed, throttled, temporary;
 };
 
+/* removal.c */
+struct removal {
+	struct timer look;
+	uint64_t number; /* the account that is going */
+	bool is_busy, is_queue, is_done;
+};
+
 struct authd {
 	struct role *role;
 	struct loop *loop;
@@ -58,6 +65,7 @@ struct authd {
 	struct setup_row setup; /* created 0: no code is open */
 	struct throttle *setup_throttle;
 	uint64_t started_ms;
+	struct removal removal;
 	struct timer sweep, save, revert, hangup, dkim;
 	uint64_t revert_at; /* steady clock, ms: a change is undone then; 0: none waits */
 	bool is_stopping;

@@ -50,6 +50,14 @@ static void known_free(struct account *a, struct known *k)
 	mem_free(k);
 }
 
+static void parted_free(struct parted *p)
+{
+	list_remove(&p->link);
+	disown(&p->key);
+	disown(&p->row);
+	mem_free(p);
+}
+
 static void grants_free(struct account *a)
 {
 	for (uint32_t i = 0; i < a->grant_count; i++)
@@ -65,6 +73,8 @@ static void account_free(struct account *a)
 		app_free(a, container_of(it, struct app, link));
 	LIST_EACH_SAFE (it, &a->known)
 		known_free(a, container_of(it, struct known, link));
+	LIST_EACH_SAFE (it, &a->parted)
+		parted_free(container_of(it, struct parted, link));
 	grants_free(a);
 	list_remove(&a->link);
 	mem_free_secret(a->totp, sizeof(*a->totp));
@@ -336,6 +346,7 @@ static struct account *add_account(struct index *ix, uint64_t number)
 	a->number = number;
 	list_init(&a->apps);
 	list_init(&a->known);
+	list_init(&a->parted);
 	hash_set(ix->numbers, number_key(number, buf), a);
 	return a;
 }
@@ -546,20 +557,49 @@ static int apply_grants(struct index *ix, uint64_t account, struct span row, str
 	return 0;
 }
 
+static int apply_parted(struct index *ix, uint64_t account, bool was_all, struct span address,
+    struct span row, struct err *err)
+{
+	struct account *a = index_number(ix, account);
+	struct alias_row r;
+	struct parted *p;
+
+	if (row.p && (!a || !row_dec_alias(row, &r)))
+		return corrupt(err, "a row of a removed alias does not decode or has no account");
+	if (!a)
+		return 0;
+	LIST_EACH_SAFE (it, &a->parted) {
+		p = container_of(it, struct parted, link);
+		if (p->was_all == was_all && span_eq(p->key, address))
+			parted_free(p);
+	}
+	if (!row.p)
+		return 0;
+	p = mem_zalloc(sizeof(*p));
+	p->was_all = was_all;
+	p->key = own(address);
+	p->row = own(row);
+	list_append(&a->parted, &p->link);
+	return 0;
+}
+
 int index_apply(struct index *ix, struct span key, struct span row, struct err *err)
 {
 	enum row_kind kind;
 	struct dec d;
 	uint64_t number = 0;
 	uint64_t id = 0;
+	bool was_all = false;
 
 	if (!row_key_parse(key, &kind, &d))
 		return corrupt(err, "an unknown kind of row");
 	if (kind == ROW_USER || kind == ROW_APP || kind == ROW_APP_USED || kind == ROW_KNOWN ||
-	    kind == ROW_TOTP || kind == ROW_LIMITS || kind == ROW_GRANTS)
+	    kind == ROW_TOTP || kind == ROW_LIMITS || kind == ROW_GRANTS || kind == ROW_PARTED)
 		number = dec_u64(&d);
 	if (kind == ROW_APP || kind == ROW_APP_USED)
 		id = dec_u64(&d);
+	if (kind == ROW_PARTED)
+		was_all = dec_u8(&d) != 0;
 	if (!dec_ok(&d))
 		return corrupt(err, "a key does not decode");
 	switch (kind) {
@@ -583,6 +623,8 @@ int index_apply(struct index *ix, struct span key, struct span row, struct err *
 		return apply_grants(ix, number, row, err);
 	case ROW_TOTP:
 		return apply_totp(ix, number, row, err);
+	case ROW_PARTED:
+		return apply_parted(ix, number, was_all, d.in, row, err);
 	default:
 		return 0;
 	}

@@ -35,12 +35,20 @@ struct known {
 	unsigned char net[NET_KEY_MAX];
 };
 
+/* An alias that led to an account when that was removed. */
+struct parted {
+	struct list link;
+	bool was_all;         /* it led nowhere else, and is gone */
+	struct span key, row; /* owned; the alias' address; an alias_row */
+};
+
 struct account {
-	struct list link; /* domain->accounts; in no list while being deleted */
+	struct list link; /* domain->accounts; in no list once it is removed */
 	uint64_t number;
 	struct user_row row; /* spans are owned */
 	struct domain *domain;
 	struct list apps, known; /* known: latest first */
+	struct list parted;      /* once it is removed */
 	size_t app_count, known_count;
 	struct totp_row *totp; /* NULL: no second factor */
 	struct limits_row limits;
@@ -60,6 +68,7 @@ struct alias {
 	uint64_t mark;  /* resolve and loop check: seen in this walk */
 	uint32_t height;
 	bool is_on_path;
+	bool is_going; /* verbs_remove.c: leads only to what is being removed */
 };
 
 /* Another name of a domain. */
@@ -69,7 +78,7 @@ struct domain_alias {
 };
 
 struct index {
-	struct hash *accounts; /* by address, those being deleted left out */
+	struct hash *accounts; /* by address, those that were removed left out */
 	struct hash *numbers;  /* by number, all */
 	struct hash *aliases, *domains;
 	struct hash *domain_aliases; /* name -> struct domain_alias */

@@ -1,6 +1,7 @@
 /* authd: a role without listeners, and three sockets of its own. */
 #include "common/authd/call.h"
 #include "common/authd/dns.h"
+#include "common/authd/removal.h"
 #include "common/authd/revert.h"
 #include "common/authd/sending.h"
 #include "common/authd/session.h"
@@ -85,12 +86,14 @@ static int start(struct role *r, struct err *err)
 	if (admin_server_open(a, err) < 0)
 		return -1;
 	dkim_watch_open(a);
+	removal_open(a);
 	return 0;
 }
 
 static void on_reload(struct role *r)
 {
 	authd_take_config(r->ctx, config_ref(r->cfg));
+	removal_look(r->ctx);
 }
 
 static void on_drain(struct role *r)
@@ -119,6 +122,7 @@ static void stop(struct role *r)
 		timer_clear(&a->hangup);
 	revert_close(a);
 	dkim_watch_close(a);
+	removal_close(a);
 	hashq_free(a->hashq);
 	if (a->forwarders)
 		workers_free(a->forwarders);

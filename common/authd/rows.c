@@ -37,6 +37,14 @@ void row_key_app(struct db_key *k, enum row_kind kind, uint64_t account, uint64_
 	db_key_u64(k, id);
 }
 
+void row_key_parted(struct db_key *k, uint64_t account, bool was_all, struct span alias)
+{
+	key_begin(k, ROW_PARTED);
+	db_key_u64(k, account);
+	db_key_u8(k, was_all);
+	db_key_raw(k, alias);
+}
+
 void row_key_known(struct db_key *k, uint64_t account, struct span net)
 {
 	key_begin(k, ROW_KNOWN);

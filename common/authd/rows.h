@@ -28,13 +28,16 @@ enum row_kind {
 	ROW_DOMAIN_ALIAS = 16, /* domain -> the domain whose addresses it has too, as text */
 	ROW_ROUTE = 17,        /* "all", "to:domain", "from:domain" -> relays, routes.h */
 	ROW_SRS = 18,          /* -> the key of rewritten senders, as text */
-	ROW_LAST = ROW_SRS,
+	ROW_PARTED =
+	    19, /* account that was removed, was it all, alias -> alias_row: what led to it */
+	ROW_LAST = ROW_PARTED,
 };
 
 enum user_flag {
 	USER_DISABLED = 1,
 	USER_RECEIVE_ONLY = 2, /* may read, may not send */
 	USER_ADMIN = 4,
+	USER_GOING = 8, /* removed, and it cannot be restored any more: its mail goes */
 };
 
 enum protocol_bit { PROTO_SMTP = 1, PROTO_IMAP = 2, PROTO_POP3 = 4, PROTO_WEB = 8 };
@@ -55,7 +58,7 @@ struct user_row {
 	uint32_t flags, protocols;
 	uint64_t quota_bytes, quota_messages; /* 0: none */
 	uint64_t created, changed;            /* changed: the password */
-	uint64_t deleting;                    /* 0, or since when the account is being deleted */
+	uint64_t deleting;                    /* 0, or since when the account is removed */
 };
 
 struct alias_row {
@@ -119,6 +122,8 @@ void row_key_counter(struct db_key *k, const char *name);
 void row_key_text(struct db_key *k, enum row_kind kind, struct span text);
 void row_key_number(struct db_key *k, enum row_kind kind, uint64_t number);
 void row_key_app(struct db_key *k, enum row_kind kind, uint64_t account, uint64_t id);
+/* was_all: the alias led nowhere else. */
+void row_key_parted(struct db_key *k, uint64_t account, bool was_all, struct span alias);
 void row_key_known(struct db_key *k, uint64_t account, struct span net);
 
 /* Splits a key. False for one that is not of this environment. */

@@ -41,7 +41,6 @@ const struct verb *verb_at(size_t i); /* the table; NULL at its end */
 
 /* verbs_account.c */
 void verb_account_add(struct call *call);
-void verb_account_remove(struct call *call);
 void verb_account_list(struct call *call);
 void verb_account_show(struct call *call);
 void verb_account_password(struct call *call);
@@ -50,6 +49,10 @@ void verb_account_enable(struct call *call);
 void verb_account_quota(struct call *call);
 void verb_account_receive_only(struct call *call);
 void verb_account_protocols(struct call *call);
+/* verbs_remove.c */
+void verb_account_remove(struct call *call);
+void verb_account_restore(struct call *call);
+void verb_account_kick(struct call *call);
 /* verbs_send.c */
 void verb_account_limits(struct call *call);
 void verb_sender_add(struct call *call);

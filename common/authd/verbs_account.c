@@ -1,11 +1,12 @@
 /* account ...: people who can log in. */
 #include "common/authd/args.h"
 #include "common/authd/login.h"
+#include "common/authd/removal.h"
 #include "common/authd/session.h"
 #include "common/base/mem.h"
 #include "common/event/clock.h"
 
-static void put_user(struct change *c, uint64_t number, const struct user_row *row)
+void account_put(struct change *c, uint64_t number, const struct user_row *row)
 {
 	struct strbuf b;
 	struct db_key key;
@@ -25,8 +26,16 @@ static void put_number(struct change *c, const struct db_key *key, uint64_t numb
 	change_put(c, key, &b);
 }
 
+void account_put_login(struct change *c, uint64_t number, struct span address)
+{
+	struct db_key key;
+
+	row_key_text(&key, ROW_LOGIN, address);
+	put_number(c, &key, number);
+}
+
 /* Whatever rested on the old password or the old rights ends with them. */
-static void forget_logins(struct call *call, const struct account *acc)
+void account_forget_logins(struct call *call, const struct account *acc)
 {
 	good_logins_drop(call->a->good, acc->number);
 	session_remove_account(call->a->sessions, call_change(call), acc->number);
@@ -34,11 +43,11 @@ static void forget_logins(struct call *call, const struct account *acc)
 
 static void save(struct call *call, const struct account *acc, const struct user_row *row)
 {
-	put_user(call_change(call), acc->number, row);
+	account_put(call_change(call), acc->number, row);
 	call_commit(call, "%.*s changed", SPAN_FMT(acc->row.address));
 }
 
-static bool is_own(struct call *call, const struct account *acc)
+bool account_is_own(struct call *call, const struct account *acc)
 {
 	if (!call->is_web || call->account != acc->number)
 		return false;
@@ -74,64 +83,10 @@ void verb_account_add(struct call *call)
 	call->a->next_account++;
 	row_key_counter(&key, "account");
 	put_number(call_change(call), &key, number + 1);
-	put_user(call_change(call), number, &row);
-	row_key_text(&key, ROW_LOGIN, row.address);
-	put_number(call_change(call), &key, number);
+	account_put(call_change(call), number, &row);
+	account_put_login(call_change(call), number, row.address);
 	call_commit(
 	    call, "account %s added%s", text, row.flags & USER_ADMIN ? ", an administrator" : "");
-}
-
-static void delete_apps(struct change *c, const struct account *acc)
-{
-	struct db_key key;
-
-	LIST_EACH (it, &acc->apps) {
-		const struct app *app = container_of(it, struct app, link);
-
-		row_key_app(&key, ROW_APP, acc->number, app->id);
-		change_del(c, &key);
-		row_key_app(&key, ROW_APP_USED, acc->number, app->id);
-		change_del(c, &key);
-	}
-}
-
-/*
- * Logins and mail for the account stop with this commit. The row stays, marked with the time, until
- * the mail has been removed; the address is free for a new account, which has another number.
- */
-void verb_account_remove(struct call *call)
-{
-	struct account *acc = arg_account(call, 0);
-	struct change *c;
-	struct user_row row;
-	struct db_key key;
-
-	if (!acc || is_own(call, acc) || arg_is_target(call, acc, NULL))
-		return;
-	c = call_change(call);
-	row = acc->row;
-	row.deleting = (uint64_t)clock_now();
-	row.phc = span_of(NULL);
-	delete_apps(c, acc);
-	LIST_EACH (it, &acc->known) {
-		const struct known *k = container_of(it, struct known, link);
-
-		row_key_known(&key, acc->number, span_make(k->net, k->n));
-		change_del(c, &key);
-	}
-	row_key_number(&key, ROW_TOTP, acc->number);
-	change_del(c, &key);
-	row_key_number(&key, ROW_LIMITS, acc->number);
-	change_del(c, &key);
-	row_key_number(&key, ROW_GRANTS, acc->number);
-	change_del(c, &key);
-	row_key_number(&key, ROW_SENT, acc->number);
-	change_del(c, &key);
-	put_user(c, acc->number, &row);
-	row_key_text(&key, ROW_LOGIN, acc->row.address);
-	change_del(c, &key);
-	forget_logins(call, acc);
-	call_commit(call, "account %.*s is being deleted", SPAN_FMT(acc->row.address));
 }
 
 /* --- showing -----------------------------------------------------------------------------------
@@ -190,6 +145,10 @@ static void show_account(struct call *call, const void *p)
 
 void verb_account_list(struct call *call)
 {
+	if (call->arg_count == 1 && span_eq(call->args[0], SPAN("--removed"))) {
+		list_removed(call);
+		return;
+	}
 	list_addresses(call, call->a->index.accounts, address_of_account, show_account);
 }
 
@@ -211,7 +170,7 @@ void account_set_password(struct call *call, struct account *acc)
 
 	row.phc = span_of(call->hash.phc);
 	row.changed = (uint64_t)clock_now();
-	forget_logins(call, acc);
+	account_forget_logins(call, acc);
 	save(call, acc, &row);
 }
 
@@ -223,6 +182,7 @@ void verb_account_password(struct call *call)
 		account_set_password(call, acc);
 }
 
+/* With it the account's sessions end: what was open would go on for weeks. */
 static void set_flag(struct call *call, uint32_t flag, bool on)
 {
 	struct account *acc = arg_account(call, 0);
@@ -230,11 +190,13 @@ static void set_flag(struct call *call, uint32_t flag, bool on)
 
 	if (!acc)
 		return;
-	if (on && flag == USER_DISABLED && is_own(call, acc))
+	if (on && flag == USER_DISABLED && account_is_own(call, acc))
 		return;
 	row = acc->row;
 	row.flags = on ? row.flags | flag : row.flags & ~flag;
-	forget_logins(call, acc);
+	account_forget_logins(call, acc);
+	if (on && flag == USER_DISABLED)
+		account_kick_after(call, acc->number);
 	save(call, acc, &row);
 }
 
@@ -306,7 +268,7 @@ void account_rehash(struct authd *a, const struct account *acc, struct span phc)
 		return;
 	c = change_new(a);
 	row.phc = phc;
-	put_user(c, acc->number, &row);
+	account_put(c, acc->number, &row);
 	a->is_busy = true;
 	change_commit(c, on_rehash_committed, a);
 }

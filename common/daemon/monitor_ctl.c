@@ -216,6 +216,21 @@ static void answer_status(struct monitor *m, const struct admin_request *rq)
 	admin_end(rq, ERR_NONE, "%s", "");
 }
 
+/* The sessions of an account end, in processes of older generations too. */
+static void answer_kick(struct monitor *m, struct span number, const struct admin_request *rq)
+{
+	unsigned char body[8];
+	uint64_t account;
+
+	if (!span_u64(number, UINT64_MAX, &account) || account == 0) {
+		admin_end(rq, ERR_INVALID, "expected the number of an account");
+		return;
+	}
+	be_put64(body, account);
+	supervisor_tell_all(m->supervisor, LINK_KICK, span_make((const char *)body, sizeof(body)));
+	admin_end(rq, ERR_NONE, "%s", "");
+}
+
 static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_msg *msg)
 {
 	struct monitor *m = arg;
@@ -230,6 +245,8 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 		answer_status(m, &rq);
 	else if (cmd.count == 2 && span_eq(cmd.words[0], SPAN("upgrade")))
 		answer_upgrade(m, span_eq(cmd.words[1], SPAN("check")), &rq);
+	else if (cmd.count == 2 && span_eq(cmd.words[0], SPAN("kick")))
+		answer_kick(m, cmd.words[1], &rq);
 	else if (cmd.count == 3 && span_eq(cmd.words[0], SPAN("prepare")))
 		answer_prepare(m, &cmd, &rq);
 	else if (cmd.count == 2 && span_eq(cmd.words[0], SPAN("commit")))

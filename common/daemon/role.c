@@ -263,6 +263,12 @@ static int frame_start(struct frame *f, struct err *err)
 	return 0;
 }
 
+static void kick(struct frame *f, uint64_t account)
+{
+	if (f->has_started && f->role.ops->on_kick && account != 0)
+		f->role.ops->on_kick(&f->role, account);
+}
+
 /* --- the link to who started us --------------------------------------------------------------- */
 static void on_parent(
     void *arg, const struct ipc_msg *msg, const int fds[IPC_LINK_FDS], size_t fd_count)
@@ -279,6 +285,8 @@ static void on_parent(
 		ipc_link_send(f->parent, LINK_PONG, msg->id, span_make("", 0), NULL, 0);
 	else if (msg->type == LINK_DRAIN)
 		retire(f, dec_u32(&d));
+	else if (msg->type == LINK_KICK)
+		kick(f, dec_u64(&d));
 	else if (f->has_started && f->role.ops->on_link)
 		f->role.ops->on_link(&f->role, msg);
 	else

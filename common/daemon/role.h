@@ -81,6 +81,8 @@ struct role_ops {
 	unsigned retire_seconds;
 	/* What the monitor sends besides configurations, once the role has started. May be NULL. */
 	void (*on_link)(struct role *r, const struct ipc_msg *msg);
+	/* Ends the sessions of an account, which may log in no more. May be NULL. */
+	void (*on_kick)(struct role *r, uint64_t account);
 	/* Finish sessions, then call role_finished. The process ends 30 s later all the same. */
 	void (*on_drain)(struct role *r);
 	/* After the loop ended: close what start opened. May be NULL. */

@@ -434,6 +434,12 @@ int supervisor_hand_on(struct supervisor *s, struct upgrade *u, struct err *err)
 	return 0;
 }
 
+void supervisor_tell_all(struct supervisor *s, uint16_t type, struct span body)
+{
+	LIST_EACH (it, &s->programs)
+		(void)program_send(program_of(it), type, 0, body, NULL, 0);
+}
+
 void supervisor_tell_retired(struct supervisor *s, uint16_t type, struct span body)
 {
 	LIST_EACH (it, &s->programs)

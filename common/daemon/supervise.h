@@ -62,6 +62,8 @@ void supervisor_free(struct supervisor *s);
 void supervisor_adopt(struct supervisor *s, const struct survivor *child);
 /* The other side: all that run go into u. ERR_BUSY while something is on its way over a link. */
 int supervisor_hand_on(struct supervisor *s, struct upgrade *u, struct err *err);
+/* Sends to all that run, retired or not. */
+void supervisor_tell_all(struct supervisor *s, uint16_t type, struct span body);
 /* Sends to all that are retired. */
 void supervisor_tell_retired(struct supervisor *s, uint16_t type, struct span body);
 size_t supervisor_retired(const struct supervisor *s);

@@ -52,6 +52,7 @@ enum ipc_type {
 	LINK_DRAIN = 51,     /* down: u32 seconds, until which sessions must have ended */
 	LINK_UPGRADE = 52,   /* up, from authd: whoever started us, become what is installed now */
 	LINK_DKIM = 53,      /* down: ipc_dkim_set, to the role that signs, when it serves */
+	LINK_KICK = 54,      /* down: u64, the account whose sessions end now */
 };
 
 /* enum err_code and a text for people. */

@@ -167,8 +167,8 @@ int store_account_ensure(struct db_txn *txn, uint64_t account, struct err *err)
 	if (account_is_removed(txn, account, &is_removed, err) < 0)
 		return -1;
 	if (is_removed)
-		return err_set(err, ERR_NOT_FOUND, "account %llu was removed",
-		    (unsigned long long)account);
+		return err_set(
+		    err, ERR_NOT_FOUND, "account %llu was removed", (unsigned long long)account);
 	if (account_put(txn, account, &a, err) < 0)
 		return -1;
 	for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++)

@@ -317,6 +317,8 @@ void local_admin(struct role *r, const struct ipc_admin *cmd, const struct admin
 		traffic_admin(l, cmd, rq);
 	else if (span_eq(cmd->words[0], SPAN("route")))
 		suggest_admin(l, rq);
+	else if (span_eq(cmd->words[0], SPAN("remove-account")))
+		removal_admin(l, cmd, rq);
 	else if (!span_eq(cmd->words[0], SPAN("queue")))
 		admin_end(rq, ERR_UNSUPPORTED, "smtpd-local has no such verb");
 	else if (!queue_admin(l, cmd, rq))

@@ -1,4 +1,7 @@
-/* queue VERB domain NAME|all, in steps that delay nobody; queue pause, resume. */
+/*
+ * queue VERB domain NAME|all, and what an account that is removed has sent, in steps that delay
+ * nobody; queue pause, resume.
+ */
 #include "smtpd/local/local.h"
 
 #include "common/base/mem.h"
@@ -17,6 +20,8 @@ struct bulk {
 	struct admin_request rq;
 	const struct queue_verb *verb;
 	char domain[QUEUE_DEST_MAX + 1]; /* "": all */
+	uint64_t account;                /* who submitted it; 0: whoever */
+	struct db_txn *txn;
 	struct trace_limits limits;
 	uint64_t qid; /* where to go on: behind this recipient */
 	uint32_t n;
@@ -31,6 +36,11 @@ struct bulk {
 
 static bool is_of(const struct bulk *k, const struct queue_rcpt *r)
 {
+	struct queue_entry e;
+
+	if (k->account != 0 &&
+	    (queue_entry_get(k->txn, r->qid, &e, NULL) < 0 || e.account != k->account))
+		return false;
 	return k->domain[0] == '\0' ||
 	       (r->class == QUEUE_REMOTE && span_eq(queue_dest_of(r), span_of(k->domain)));
 }
@@ -74,6 +84,7 @@ static int bulk_run(struct db_op *op, struct db_txn *txn, struct err *err)
 	k->count = k->file_count = 0;
 	k->looked = 0;
 	k->is_over = true;
+	k->txn = txn;
 	rc = queue_each_rcpt(txn, qid, collect, k, err);
 	for (size_t i = 0; i < k->count && rc == 0; i++)
 		rc = k->verb->is_delete
@@ -135,6 +146,22 @@ static void bulk_done(struct db_op *op)
 	}
 }
 
+static struct bulk *bulk_new(
+    struct local *l, const struct queue_verb *verb, const struct admin_request *rq)
+{
+	struct bulk *k = mem_zalloc(sizeof(*k));
+
+	k->local = l;
+	k->rq = *rq;
+	k->verb = verb;
+	k->limits = trace_limits_of(l->role->cfg);
+	k->op = (struct db_op){.run = bulk_run,
+	    .done = bulk_done,
+	    .cost = STEP * 4096,
+	    .need = verb->is_delete ? DB_REMOVES : DB_CHANGES};
+	return k;
+}
+
 void bulk_admin(struct local *l, const struct queue_verb *verb, struct span domain,
     const struct admin_request *rq)
 {
@@ -144,17 +171,19 @@ void bulk_admin(struct local *l, const struct queue_verb *verb, struct span doma
 		admin_end(rq, ERR_INVALID, "not a domain");
 		return;
 	}
-	k = mem_zalloc(sizeof(*k));
-	k->local = l;
-	k->rq = *rq;
-	k->verb = verb;
-	k->limits = trace_limits_of(l->role->cfg);
+	k = bulk_new(l, verb, rq);
 	for (size_t i = 0; i < domain.n; i++)
 		k->domain[i] = ascii_lower(domain.p[i]);
-	k->op = (struct db_op){.run = bulk_run,
-	    .done = bulk_done,
-	    .cost = STEP * 4096,
-	    .need = verb->is_delete ? DB_REMOVES : DB_CHANGES};
+	queue_write(l->queue, &k->op);
+}
+
+void bulk_remove_account(struct local *l, uint64_t account, const struct admin_request *rq)
+{
+	static const struct queue_verb removed = {
+	    .name = "delete", .done = "deleted", .is_delete = true};
+	struct bulk *k = bulk_new(l, &removed, rq);
+
+	k->account = account;
 	queue_write(l->queue, &k->op);
 }
 

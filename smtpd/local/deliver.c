@@ -348,6 +348,11 @@ void delivery_end(struct delivery *d)
 	strbuf_clear(&d->slice);
 	arena_clear(&d->arena);
 	mem_free(d);
+	delivery_gone(l);
+}
+
+void delivery_gone(struct local *l)
+{
 	l->deliveries--;
 	if (l->role->is_draining && l->deliveries == 0 && !l->is_scanning)
 		role_finished(l->role);

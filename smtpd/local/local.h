@@ -115,6 +115,7 @@ void scan_stop(struct local *l);
 void delivery_start(struct local *l, uint64_t qid);
 void delivery_failed(struct delivery *d, const struct err *err); /* all its recipients wait */
 void delivery_end(struct delivery *d);
+void delivery_gone(struct local *l); /* one of l->deliveries */
 
 /* message.c: a small message, all of it on the reader's thread. */
 #define MESSAGE_WHOLE_MAX (64 * 1024)
@@ -129,6 +130,9 @@ void settle_add(
     struct local *l, const struct queue_entry *e, const struct rcpt *r, bool is_delivered);
 void settle_init(struct local *l);
 void settle_stop(struct local *l); /* writes what waits */
+
+/* removal.c: remove-account NUMBER queue|store */
+void removal_admin(struct local *l, const struct ipc_admin *cmd, const struct admin_request *rq);
 
 /* suggest.c */
 void suggest_admin(struct local *l, const struct admin_request *rq);
@@ -155,6 +159,8 @@ int queue_trace_removed(
 /* bulk.c: to all of a domain, or with an empty one to all; pauses. */
 void bulk_admin(struct local *l, const struct queue_verb *verb, struct span domain,
     const struct admin_request *rq);
+/* What the account has submitted and still waits goes. */
+void bulk_remove_account(struct local *l, uint64_t account, const struct admin_request *rq);
 void pause_admin(struct local *l, const struct ipc_admin *cmd, const struct admin_request *rq);
 void pause_list(struct local *l, const struct admin_request *rq);
 

@@ -117,6 +117,7 @@ struct session {
 	bool is_closing, has_quit, is_esmtp, is_lmtp;
 	bool is_by_address; /* the account is the device's, who did not log in */
 	bool is_logged;     /* line by line */
+	bool is_kicked;     /* ends with the reply that is due */
 	bool is_to_hold;    /* before the next command */
 	struct timer hold;
 	uint64_t login_by; /* monotonic ms; 0: whenever */
@@ -140,6 +141,8 @@ void session_finish_op(struct session *s);
 /* The session is the account's now, if that has not too many; 0: nobody's. */
 bool session_set_account(struct session *s, uint64_t account, uint64_t most);
 void session_drain(struct session *s);
+/* With a reply that is due, if the message may be accepted already; else now. */
+void session_kick(struct session *s);
 void session_next(struct session *s); /* the next command may come */
 /* The deadline of the next command: less under stress, and never behind the one for logging in. */
 void session_set_deadline(struct session *s);

@@ -121,6 +121,17 @@ void session_drain(struct session *s)
 	session_end(s);
 }
 
+void session_kick(struct session *s)
+{
+	log_info("smtp-kick", LOG_STR("session", s->id), LOG_U64("account", s->account));
+	s->is_kicked = true;
+	if (s->wait == WAIT_RESULT || s->wait == WAIT_OUTPUT)
+		return;
+	reply(s, 421, "4.7.0", "%s The administrator has ended this session",
+	    s->listener->cfg->hostname);
+	session_end(s);
+}
+
 bool session_needs_tls(const struct session *s)
 {
 	return s->listener->cfg->tls == TLS_REQUIRED && !conn_is_tls(s->conn);
@@ -234,6 +245,11 @@ void session_next(struct session *s)
 {
 	if (s->server->role->is_draining && !s->t.is_open) {
 		reply(s, 421, "4.3.2", "%s Service shutting down", s->listener->cfg->hostname);
+		s->is_closing = true;
+	}
+	if (s->is_kicked && !s->is_closing) {
+		reply(s, 421, "4.7.0", "%s The administrator has ended this session",
+		    s->listener->cfg->hostname);
 		s->is_closing = true;
 	}
 	if (s->is_closing) {
