@@ -38,10 +38,6 @@ static void removal_step(void *arg)
 	struct removal *k = arg;
 
 	k->step_ms = clock_mono_ms();
-	k->op = (struct db_op){.run = removal_run,
-	    .done = removal_done,
-	    .cost = 2 * STORE_REMOVE_BYTES,
-	    .need = DB_REMOVES};
 	store_write(k->local->store, &k->op);
 }
 
@@ -96,6 +92,10 @@ void removal_admin(struct local *l, const struct ipc_admin *cmd, const struct ad
 	k->account = account;
 	k->began_ms = clock_mono_ms();
 	timer_init(&k->pause, l->role->loop, removal_step, k);
+	k->op = (struct db_op){.run = removal_run,
+	    .done = removal_done,
+	    .cost = 2 * STORE_REMOVE_BYTES,
+	    .need = DB_REMOVES};
 	l->deliveries++; /* it holds on to the store as they do */
 	removal_step(k);
 }
