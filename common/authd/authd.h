@@ -66,6 +66,7 @@ struct authd {
 	struct throttle *setup_throttle;
 	uint64_t started_ms;
 	struct removal removal;
+	struct timer restart; /* upgrade.c */
 	struct timer sweep, save, revert, hangup, dkim;
 	uint64_t revert_at; /* steady clock, ms: a change is undone then; 0: none waits */
 	bool is_stopping;
@@ -111,6 +112,10 @@ struct login_answer {
 /* on_answer comes once, perhaps from inside. Strings of q are copied. */
 void login_ask(struct authd *a, const struct ipc_login *q,
     void (*on_answer)(void *arg, const struct login_answer *answer), void *arg);
+
+/* --- upgrade.c -------------------------------------------------------------------------------- */
+void upgrade_open(struct authd *a);
+void upgrade_close(struct authd *a);
 
 /* --- servers ---------------------------------------------------------------------------------- */
 int auth_server_open(struct authd *a, struct err *err);  /* auth.sock */

@@ -87,6 +87,7 @@ static int start(struct role *r, struct err *err)
 		return -1;
 	dkim_watch_open(a);
 	removal_open(a);
+	upgrade_open(a);
 	return 0;
 }
 
@@ -123,6 +124,7 @@ static void stop(struct role *r)
 	revert_close(a);
 	dkim_watch_close(a);
 	removal_close(a);
+	upgrade_close(a);
 	hashq_free(a->hashq);
 	if (a->forwarders)
 		workers_free(a->forwarders);

@@ -2,6 +2,7 @@
 #include "common/authd/sending.h"
 #include "common/authd/session.h"
 #include "common/authd/setup.h"
+#include "common/db/format.h"
 
 #include "common/base/mem.h"
 #include "common/crypto/crypto.h"
@@ -190,7 +191,11 @@ int state_open(struct authd *a, struct err *err)
 	size_t map = config_u64(a->cfg, SET_AUTH_MAP_SIZE);
 	struct db_writer_options opt = {.on_failure = on_failure, .arg = a};
 	char dir[CONFIG_PATH_MAX];
-	struct db_options env = {.dir = dir, .map_size = map, .map_max = map, .mode = 0600};
+	struct db_options env = {.dir = dir,
+	    .map_size = map,
+	    .map_max = map,
+	    .mode = 0600,
+	    .format = db_format_of("auth")};
 
 	a->next_account = a->next_app = a->next_audit = 1;
 	index_init(&a->index);

@@ -9,6 +9,7 @@
 #include "common/base/mem.h"
 
 #define CHECK_MS 10000
+#define DRAIN_MS 1000
 
 static const char *const monitors[] = {"smtpd", "imapd", "pop3d", "web-server"};
 static const char *const keyd[] = {"keyd"};
@@ -29,15 +30,27 @@ static bool have_agreed(struct call *call, const struct ask_answer *answers, siz
 	return true;
 }
 
+static void restart(void *arg)
+{
+	struct authd *a = arg;
+
+	role_restart(a->role);
+}
+
 static void on_keyd(void *arg, const struct ask_answer *answers, size_t n)
 {
 	struct call *call = arg;
 	struct authd *a = call->a;
+	bool is_drain = call->arg_count > 0;
 
 	if (!have_agreed(call, answers, n))
 		return;
 	call_ok(call, "%s", "the new programs take over");
-	role_restart(a->role);
+	/* Who finishes what he does may have a question still; most have done so in a moment. */
+	if (is_drain)
+		timer_set(&a->restart, DRAIN_MS);
+	else
+		restart(a);
 }
 
 static void on_upgraded(void *arg, const struct ask_answer *answers, size_t n)
@@ -57,9 +70,10 @@ static void ask_monitors(struct call *call, const char *what,
 	ask_all(call->a, call, monitors, ARRAY_LEN(monitors), &cmd, CHECK_MS, done, call);
 }
 
+/* With --drain all roles see their sessions off at once: their databases are to be changed. */
 static void after_audit(struct call *call)
 {
-	ask_monitors(call, "now", on_upgraded);
+	ask_monitors(call, call->arg_count > 0 ? "drain" : "now", on_upgraded);
 }
 
 static void on_checked(void *arg, const struct ask_answer *answers, size_t n)
@@ -76,7 +90,22 @@ static void on_checked(void *arg, const struct ask_answer *answers, size_t n)
 	call_commit(call, "%s", "");
 }
 
+void upgrade_open(struct authd *a)
+{
+	timer_init(&a->restart, a->loop, restart, a);
+}
+
+void upgrade_close(struct authd *a)
+{
+	if (a->restart.loop)
+		timer_clear(&a->restart);
+}
+
 void verb_upgrade(struct call *call)
 {
+	if (call->arg_count > 0 && !span_eq(call->args[0], SPAN("--drain"))) {
+		call_fail(call, ERR_INVALID, "the only option is --drain");
+		return;
+	}
 	ask_monitors(call, "check", on_checked);
 }

@@ -80,7 +80,7 @@ static const struct verb table[] = {
     {"set", 2, IPC_ADMIN_WORDS - 2, VERB_ADMIN, VERB_CHANGES, verb_set,
 	"NAME VALUE [NAME VALUE ...]"},
     {"unset", 1, IPC_ADMIN_WORDS / 2, VERB_ADMIN, VERB_CHANGES, verb_unset, "NAME ..."},
-    {"upgrade", 0, 0, VERB_ADMIN, VERB_CHANGES, verb_upgrade, ""},
+    {"upgrade", 0, 1, VERB_ADMIN, VERB_CHANGES, verb_upgrade, "[--drain]"},
     {"confirm", 0, 1, VERB_ADMIN, VERB_CHANGES, verb_confirm, "[PORT]"},
     {"confirm status", 0, 0, VERB_ADMIN, 0, verb_confirm_status, ""},
     {"get", 0, 1, VERB_ADMIN, 0, verb_get, "[NAME]"},

@@ -29,6 +29,9 @@ bool ctl_is_maint(struct span verb);
 int ctl_maint_start(
     const char *conf, const struct span *words, size_t count, pid_t *pid, struct err *err);
 void ctl_maint_wait(pid_t pid);
+/* migrate, or with is_look whether that is to be done (*is_old, which may be NULL otherwise). What
+ * it says goes to text. -1: err. */
+int ctl_migrate(const char *conf, bool is_look, bool *is_old, struct strbuf *text, struct err *err);
 
 /* clock.c: only where MAILSTEAD_CLOCK says that there is one to move (event/clock.h). */
 int ctl_clock(const struct span *words, size_t count, struct err *err);

@@ -18,6 +18,7 @@
 struct options {
 	const char *conf;
 	bool is_json, has_secret;
+	bool is_step; /* of several: it says only what goes wrong */
 	const char *files[FILES_MAX];
 	size_t file_count;
 	struct span words[IPC_ADMIN_WORDS];
@@ -67,6 +68,7 @@ static const char usage_text[] =
     "  restore FOLDER [ADDRESS|--all]     restore FOLDER --list\n"
     "  export ADDRESS FOLDER              import ADDRESS PATH\n"
     "  check [--repair] [--bodies]        compact, recover: while mailstead is stopped\n"
+    "  migrate [--look]                   databases of an older version\n"
     "  help                               all verbs (asks the running instance)\n"
     "  config check|sample|man            without a running instance\n"
     "\n"
@@ -221,6 +223,8 @@ static int print_result(
 		fail(o, code, strbuf_span(text));
 		return EXIT_FAILED;
 	}
+	if (o->is_step)
+		return status;
 	if (!o->is_json) {
 		if (is_findings(o))
 			print_findings(r);
@@ -263,6 +267,39 @@ static int read_files(const struct options *o, struct strbuf *content, struct er
 		if (read_content(o->files[i], content, err) < 0)
 			return -1;
 	return 0;
+}
+
+static int request(const struct options *o);
+
+/*
+ * upgrade, where the programs installed now want another format: their predecessors let go of the
+ * databases, which are brought up, and then the new programs, which wait for that, go on.
+ */
+static int upgrade_verb(struct options *o)
+{
+	struct err err = ERR_INIT;
+	struct strbuf text;
+	bool is_old = false;
+	int status;
+
+	strbuf_init(&text, IPC_BODY_MAX);
+	if (ctl_migrate(o->conf, true, &is_old, &text, &err) < 0 && err.code == ERR_UNSUPPORTED) {
+		fail(o, err.code, span_of(err.text));
+		strbuf_clear(&text);
+		return EXIT_FAILED;
+	}
+	strbuf_clear(&text);
+	if (!is_old)
+		return request(o);
+	o->words[o->count++] = SPAN("--drain");
+	o->is_step = true;
+	status = request(o);
+	if (status != 0)
+		return status;
+	o->is_step = false;
+	o->words[0] = SPAN("migrate");
+	o->count = 1;
+	return request(o);
 }
 
 static int request(const struct options *o)
@@ -415,5 +452,7 @@ int main(int argc, char **argv)
 		return o.count == 2 ? config_verb(&o) : usage();
 	if (word_is(&o, 0, "clock"))
 		return clock_verb(&o);
+	if (word_is(&o, 0, "upgrade") && o.count == 1)
+		return upgrade_verb(&o);
 	return request(&o);
 }

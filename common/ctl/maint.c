@@ -13,7 +13,7 @@
 #define MAINT_ARGS 40
 
 static const char *const verbs[] = {
-    "check", "export", "import", "backup", "restore", "compact", "recover"};
+    "check", "export", "import", "backup", "restore", "compact", "recover", "migrate"};
 
 bool ctl_is_maint(struct span verb)
 {
@@ -63,6 +63,37 @@ int ctl_maint_start(
 		return ends[0];
 	close(ends[0]);
 	return err_errno(err, errno, "fork");
+}
+
+int ctl_migrate(const char *conf, bool is_look, bool *is_old, struct strbuf *text, struct err *err)
+{
+	const struct span words[] = {SPAN("migrate"), SPAN("--look")};
+	struct ipc_error end = {0};
+	struct ipc_msg msg;
+	struct strbuf buf;
+	pid_t pid = 0;
+	int fd = ctl_maint_start(conf, words, is_look ? 2 : 1, &pid, err);
+	int rc;
+
+	if (fd < 0)
+		return -1;
+	strbuf_init(&buf, IPC_BODY_MAX);
+	while ((rc = ipc_sync_recv(fd, &buf, &msg, 0, err)) == 0 && msg.type == IPC_ADMIN_RECORD)
+		;
+	if (rc == 0 && (msg.type != IPC_ADMIN_END || !ipc_dec_error(msg.body, &end)))
+		rc = err_set(err, ERR_INVALID, "maint gives no answer that makes sense");
+	if (rc == 0 && end.code != ERR_NONE)
+		rc = err_set(err, (enum err_code)end.code, "%.*s", SPAN_FMT(end.text));
+	if (rc == 0) {
+		/* Asked for a look, it says something only of what is old. */
+		if (is_old)
+			*is_old = end.text.n > 0;
+		strbuf_add(text, end.text);
+	}
+	strbuf_clear(&buf);
+	close(fd);
+	ctl_maint_wait(pid);
+	return rc;
 }
 
 void ctl_maint_wait(pid_t pid)

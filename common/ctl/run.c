@@ -161,6 +161,26 @@ static int prepare(struct run *r, const struct config *cfg, bool is_upgraded, st
 	return caps_keep_first(err);
 }
 
+/*
+ * Databases of an older version are brought up before anything opens them. What is damaged is not
+ * our business: who opens it says so.
+ */
+static int migrate(const char *conf_path, struct err *err)
+{
+	struct err why = ERR_INIT;
+	struct strbuf text;
+	int rc;
+
+	strbuf_init(&text, 1024);
+	rc = ctl_migrate(conf_path, false, NULL, &text, &why);
+	if (rc == 0 && text.n > 0)
+		log_info("migrated", LOG_STR("text", text.p));
+	strbuf_clear(&text);
+	if (rc == 0 || why.code == ERR_CORRUPT || why.code == ERR_IO)
+		return 0;
+	return err_set(err, why.code, "%s", why.text);
+}
+
 /* What of it was running goes on: as our programs. */
 static void adopt(struct run *r, struct list *survivors)
 {
@@ -217,7 +237,8 @@ static int start(struct run *r, const char *conf_path, struct err *err)
 	if (config_load(conf_path, &cfg, err) < 0)
 		return -1;
 	process_apply_log_level(cfg);
-	if (prepare(r, cfg, opt.is_patient, err) < 0) {
+	if (prepare(r, cfg, opt.is_patient, err) < 0 ||
+	    (!opt.is_patient && migrate(conf_path, err) < 0)) {
 		config_unref(cfg);
 		return -1;
 	}

@@ -10,6 +10,7 @@
 #include <grp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -56,7 +57,7 @@ static void tell_retired(struct monitor *m)
 	struct strbuf b;
 
 	strbuf_init(&b, 16);
-	enc_u32(&b, RETIRE_SECONDS);
+	enc_u32(&b, m->drains_old ? 0 : RETIRE_SECONDS);
 	supervisor_tell_retired(m->supervisor, LINK_DRAIN, strbuf_span(&b));
 	strbuf_clear(&b);
 }
@@ -246,6 +247,10 @@ static int monitor_start(struct monitor *m, struct list *survivors, struct err *
 	loop_on_signal(m->loop, SIGINT, on_stop, m);
 	loop_on_signal(m->loop, SIGHUP, on_hangup, m);
 	loop_on_signal(m->loop, SIGUSR2, on_upgrade, m);
+	m->drains_old = getenv(MONITOR_DRAIN) != NULL;
+	unsetenv(MONITOR_DRAIN);
+	if (m->drains_old)
+		tell_retired(m);
 	supervisor_start(m->supervisor);
 	return 0;
 }

@@ -186,9 +186,11 @@ static void upgrade_now(void *arg)
 }
 
 /* "upgrade check": whether it would work. "upgrade now": the answer first, since the connection
- * does not live through it. */
-static void answer_upgrade(struct monitor *m, bool is_check, const struct admin_request *rq)
+ * does not live through it. "upgrade drain": the roles of now see their sessions off at once, and
+ * do not wait for the new ones. */
+static void answer_upgrade(struct monitor *m, struct span how, const struct admin_request *rq)
 {
+	bool is_check = span_eq(how, SPAN("check"));
 	struct err err = ERR_INIT;
 
 	if (monitor_upgrade_check(m, &err) < 0) {
@@ -196,8 +198,10 @@ static void answer_upgrade(struct monitor *m, bool is_check, const struct admin_
 		return;
 	}
 	admin_end(rq, ERR_NONE, "%s", "");
-	if (!is_check)
-		timer_set(&m->upgrade, UPGRADE_MS);
+	if (is_check)
+		return;
+	m->drains_old = span_eq(how, SPAN("drain"));
+	timer_set(&m->upgrade, UPGRADE_MS);
 }
 
 static void answer_status(struct monitor *m, const struct admin_request *rq)
@@ -244,7 +248,7 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 	else if (cmd.count == 1 && span_eq(cmd.words[0], SPAN("status")))
 		answer_status(m, &rq);
 	else if (cmd.count == 2 && span_eq(cmd.words[0], SPAN("upgrade")))
-		answer_upgrade(m, span_eq(cmd.words[1], SPAN("check")), &rq);
+		answer_upgrade(m, cmd.words[1], &rq);
 	else if (cmd.count == 2 && span_eq(cmd.words[0], SPAN("kick")))
 		answer_kick(m, cmd.words[1], &rq);
 	else if (cmd.count == 3 && span_eq(cmd.words[0], SPAN("prepare")))

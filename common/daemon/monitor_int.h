@@ -76,6 +76,9 @@ struct dkim_feed {
 
 struct led;
 
+/* In the environment of what a monitor becomes: drains_old. */
+#define MONITOR_DRAIN "MS_DRAIN"
+
 struct monitor {
 	const struct monitor_spec *spec;
 	const char *conf_path;
@@ -101,6 +104,7 @@ struct monitor {
 	struct timer upgrade;
 	uint64_t started_ms;
 	bool was_ready, is_stopping, is_upgraded;
+	bool drains_old; /* at the upgrade that comes, or came: roles of before do not wait for new ones */
 	int status;
 };
 

@@ -4,6 +4,8 @@
 #include "common/daemon/notify.h"
 #include "common/log/log.h"
 
+#include <stdlib.h>
+
 int monitor_upgrade_check(struct monitor *m, struct err *err)
 {
 	if (m->is_stopping || m->change || m->led)
@@ -35,8 +37,11 @@ int monitor_upgrade(struct monitor *m, struct err *err)
 		return -1;
 	}
 	log_info("upgrade", LOG_STR("program", m->argv[0]));
+	if (m->drains_old)
+		setenv(MONITOR_DRAIN, "1", 1);
 	notify_close();
 	(void)upgrade_exec(u, m->argv, m->parent ? ipc_link_fd(m->parent) : -1, err);
 	notify_open(m->loop);
+	unsetenv(MONITOR_DRAIN);
 	return -1;
 }

@@ -30,6 +30,11 @@ struct db_options {
 	size_t map_max;       /* growth (doubling, in steps) stops here: then ERR_NO_SPACE */
 	unsigned max_readers; /* 0: 512 */
 	mode_t mode;          /* of data.mdb and lock.mdb, set by path whatever the umask; 0660 */
+	/* Of the rows (db/format.h); 0: whatever it is. A database of a newer format is refused;
+	 * one of an older format is waited for, for a minute: maint is about to bring it up. A new
+	 * one gets the number. */
+	unsigned format;
+	bool is_alone; /* the caller has db_folder_lock */
 	/*
 	 * Called on the writer thread after each commit that returned 0, with the notes of all its
 	 * operations in order. May be NULL.
@@ -51,6 +56,14 @@ int db_env_open(const struct db_options *opt, struct db_env **out, struct err *e
  * missing. Durable when this returns 0. One read transaction for as long as it takes.
  */
 int db_env_copy(struct db_env *env, const char *dir, struct err *err);
+/*
+ * A process has the folder's lock, shared, for as long as it has the environment open. This one is
+ * for maint: nobody has it open, and who opens it waits. A descriptor to be closed; ERR_BUSY.
+ */
+int db_folder_lock(const char *dir, struct err *err);
+/* What the database says of itself. */
+int db_format_get(struct db_env *env, unsigned *format, struct err *err);
+int db_format_put(struct db_txn *txn, unsigned format, struct err *err);
 void db_env_close(struct db_env *env); /* writer and readers must have been freed */
 /* The last one committed: at least those whose commit has returned here, maybe one that is just
  * being flushed and that readers do not see yet. Any thread; cheap. */

@@ -13,7 +13,11 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
+
+#define FORMAT_WAIT_MS 60000
+#define FORMAT_AGAIN_MS 100
 
 /* Environments open in this process. A second open of one, and its close, would drop the POSIX
  * locks of the first. */
@@ -176,22 +180,32 @@ static int env_make_file(const char *path, mode_t mode, struct err *err)
 	return rc == 0 ? 0 : db_err_rc(err, rc, path);
 }
 
+static int env_flock(const struct db_env *env, int how, struct err *err)
+{
+	while (flock(env->dir_fd, how) < 0)
+		if (errno != EINTR)
+			return err_errno(err, errno, "locking %s", env->dir);
+	return 0;
+}
+
 /*
  * A new data.mdb appears under its name when it is whole and durable: else a crash in its first
  * moments would leave a piece of one, which counts as damage for ever. The folder's lock keeps
- * others from making one at the same time.
+ * others from making one at the same time; shared, it is kept as long as the environment is open.
  */
-static int env_create(const struct db_env *env, struct err *err)
+static int env_create(const struct db_env *env, bool is_alone, struct err *err)
 {
 	static const char *const names[] = {"data.new", "data.new-lock"};
 	char path[PATH_MAX];
 	struct stat st;
 	int rc = 0;
 
-	if (fstatat(env->dir_fd, "data.mdb", &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
+	if (is_alone)
 		return 0;
-	if (flock(env->dir_fd, LOCK_EX) < 0)
-		return err_errno(err, errno, "locking %s", env->dir);
+	if (fstatat(env->dir_fd, "data.mdb", &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
+		return env_flock(env, LOCK_SH, err);
+	if (env_flock(env, LOCK_EX, err) < 0)
+		return -1;
 	if (fstatat(env->dir_fd, "data.mdb", &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size == 0) {
 		for (size_t i = 0; i < ARRAY_LEN(names); i++)
 			(void)unlinkat(env->dir_fd, names[i], 0); /* of one that was cut off */
@@ -203,8 +217,23 @@ static int env_create(const struct db_env *env, struct err *err)
 			rc = err_errno(err, errno, "naming %s/data.mdb", env->dir);
 		(void)unlinkat(env->dir_fd, names[1], 0);
 	}
-	(void)flock(env->dir_fd, LOCK_UN);
-	return rc;
+	return rc == 0 ? env_flock(env, LOCK_SH, err) : rc;
+}
+
+int db_folder_lock(const char *dir, struct err *err)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_errno(err, errno, "%s", dir);
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	if (errno == EWOULDBLOCK)
+		err_set(err, ERR_BUSY, "%s is in use", dir);
+	else
+		err_errno(err, errno, "locking %s", dir);
+	close(fd);
+	return -1;
 }
 
 static int env_open_dbi(struct db_env *env, struct err *err)
@@ -276,7 +305,80 @@ static struct db_env *env_new(const struct db_options *opt)
 	return env;
 }
 
-int db_env_open(const struct db_options *opt, struct db_env **out, struct err *err)
+/* --- the format of the rows ------------------------------------------------------------------- */
+/* Before all rows of the store; no kind of row of the queue or of accounts begins like that. */
+static const char format_key[9] = {0, 0, 0, 0, 0, 0, 0, 0, 67};
+
+int db_format_get(struct db_env *env, unsigned *format, struct err *err)
+{
+	struct err why = ERR_INIT;
+	struct db_txn *txn;
+	struct span val;
+	int rc = 0;
+
+	*format = 1; /* the first one has no row */
+	if (db_read_begin(env, &txn, err) < 0)
+		return -1;
+	if (db_get(txn, span_make(format_key, sizeof(format_key)), &val, &why) == 0) {
+		*format = val.n == 5 && val.p[0] == 1 ? be_get32(val.p + 1) : 0;
+		if (*format == 0)
+			rc = err_set(err, ERR_CORRUPT, "%s: the number of its format", env->dir);
+	} else if (why.code != ERR_NOT_FOUND) {
+		rc = err_set(err, why.code, "%s", why.text);
+	}
+	db_abort(txn);
+	return rc;
+}
+
+int db_format_put(struct db_txn *txn, unsigned format, struct err *err)
+{
+	char row[5] = {1};
+
+	be_put32(row + 1, format);
+	return db_put(
+	    txn, span_make(format_key, sizeof(format_key)), span_make(row, sizeof(row)), err);
+}
+
+/* A database that has just been made. */
+static int env_put_format(struct db_env *env, unsigned format, struct err *err)
+{
+	struct db_txn *txn;
+
+	if (db_write_begin(env, &txn, err) < 0)
+		return -1;
+	if (db_format_put(txn, format, err) < 0) {
+		db_abort(txn);
+		return -1;
+	}
+	return db_commit(txn, err);
+}
+
+/* ERR_BUSY: it is older. */
+static int env_check_format(struct db_env *env, unsigned format, struct err *err)
+{
+	MDB_envinfo info;
+	unsigned found;
+
+	if (format == 0)
+		return 0;
+	if (format > 1 && mdb_env_info(env->mdb, &info) == 0 && info.me_last_txnid == 0)
+		return env_put_format(env, format, err);
+	if (db_format_get(env, &found, err) < 0)
+		return -1;
+	if (found > format)
+		return err_set(err, ERR_UNSUPPORTED,
+		    "%s has format %u, of a newer version of mailstead; this one knows %u: install "
+		    "that version again, or restore a backup of this one",
+		    env->dir, found, format);
+	if (found < format)
+		return err_set(err, ERR_BUSY,
+		    "%s has format %u, of an older version; this one needs %u: mailsteadctl "
+		    "migrate",
+		    env->dir, found, format);
+	return 0;
+}
+
+static int env_open(const struct db_options *opt, struct db_env **out, struct err *err)
 {
 	struct db_env *env = env_new(opt);
 	const char *allow = getenv("MAILSTEAD_ALLOW_ROOT");
@@ -293,15 +395,36 @@ int db_env_open(const struct db_options *opt, struct db_env **out, struct err *e
 		    "%s: root may not create a database, its service's user must", opt->dir);
 		goto fail;
 	}
-	if (env_open_dir(env, err) < 0 || env_register(env, err) < 0 || env_create(env, err) < 0)
+	if (env_open_dir(env, err) < 0 || env_register(env, err) < 0 ||
+	    env_create(env, opt->is_alone, err) < 0)
 		goto fail;
-	if (db_file_check(path, &head, err) < 0 || env_open_mdb(env, opt, &head, err) < 0)
+	if (db_file_check(path, &head, err) < 0 || env_open_mdb(env, opt, &head, err) < 0 ||
+	    env_check_format(env, opt->format, err) < 0)
 		goto fail;
 	*out = env;
 	return 0;
 fail:
 	db_env_close(env);
 	return -1;
+}
+
+int db_env_open(const struct db_options *opt, struct db_env **out, struct err *err)
+{
+	const struct timespec pause = {.tv_nsec = FORMAT_AGAIN_MS * 1000000L};
+	struct err why = ERR_INIT;
+
+	for (unsigned i = 0; env_open(opt, out, &why) < 0; i++) {
+		if (why.code != ERR_BUSY || opt->format == 0 ||
+		    i == FORMAT_WAIT_MS / FORMAT_AGAIN_MS) {
+			*err = why;
+			return -1;
+		}
+		if (i == 0)
+			log_warning("db-format", LOG_ERR(&why));
+		why = (struct err){0};
+		(void)nanosleep(&pause, NULL);
+	}
+	return 0;
 }
 
 int db_env_copy(struct db_env *env, const char *dir, struct err *err)

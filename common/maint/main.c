@@ -34,6 +34,7 @@ static const struct {
 	"[--uid=N]] [--to=ADDRESS]; [--generation=TIME]"},
     {"compact", 0, 0, verb_compact, "", ""},
     {"recover", 0, 0, verb_recover, "", ""},
+    {"migrate", 0, 0, verb_migrate, "--look", "[--look]"},
     {"import", 2, 2, verb_import, "--mailbox=", "ADDRESS PATH [--mailbox=NAME]"},
 };
 

@@ -84,5 +84,6 @@ int verb_backup(struct maint *m);
 int verb_restore(struct maint *m);
 int verb_compact(struct maint *m);
 int verb_recover(struct maint *m);
+int verb_migrate(struct maint *m);
 
 #endif

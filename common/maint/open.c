@@ -1,3 +1,4 @@
+#include "common/db/format.h"
 #include "common/maint/maint.h"
 
 #include <errno.h>
@@ -19,7 +20,7 @@ static int setting(const char *name, enum setting *map)
 int files_open(struct maint *m, const char *name, struct files *f, struct err *err)
 {
 	char rest[64], dir[CONFIG_PATH_MAX], file[CONFIG_PATH_MAX + 16];
-	struct db_options opt = {.dir = dir};
+	struct db_options opt = {.dir = dir, .format = db_format_of(name)};
 	enum setting map;
 
 	*f = (struct files){NULL, NULL};

@@ -74,6 +74,8 @@ static bool is_sound(struct span key, struct span val)
 	struct span rest = span_from(key, 9);
 	uint8_t kind = key.n >= 9 ? (uint8_t)key.p[8] : 0;
 
+	if (kind == KIND_FORMAT && be_get64(key.p) == 0)
+		return rest.n == 0 && val.n == 5;
 	if (kind == 0 || (rest_of(kind) != SIZE_MAX && rest.n != rest_of(kind)))
 		return false;
 	if (kind == KIND_OBJECT && rest.p[8] != OBJECT_ROW)

@@ -1,6 +1,7 @@
 /* The store of a daemon: environment, writer, readers, bodies, change notices, and the gc. */
 #include "common/base/mem.h"
 #include "common/crypto/crypto.h"
+#include "common/db/format.h"
 #include "common/event/clock.h"
 #include "common/ipc/ipc.h"
 #include "common/log/log.h"
@@ -304,6 +305,7 @@ static int store_open_env(struct store *s, const struct store_options *opt, stru
 	struct db_options db = {.map_size = opt->map_size,
 	    .map_max = opt->map_max,
 	    .mode = 0660,
+	    .format = db_format_of("store"),
 	    .on_commit = store_on_commit,
 	    .note_size = STORE_HINT_LEN,
 	    .arg = s};

@@ -23,6 +23,7 @@ enum store_kind {
 	KIND_DELIVERED = 64, /* key of the delivery */
 	KIND_FILE = 65,      /* file id */
 	KIND_GC = 66,        /* time, file id */
+	KIND_FORMAT = 67,    /* the number of the format: db/env.c */
 };
 
 /* The parts of an object are neighbours: its row, its body if that is inline, its cache row. */

@@ -92,10 +92,10 @@ void removal_admin(struct local *l, const struct ipc_admin *cmd, const struct ad
 	k->account = account;
 	k->began_ms = clock_mono_ms();
 	timer_init(&k->pause, l->role->loop, removal_step, k);
-	k->op = (struct db_op){.run = removal_run,
-	    .done = removal_done,
-	    .cost = 2 * STORE_REMOVE_BYTES,
-	    .need = DB_REMOVES};
+	k->op.run = removal_run;
+	k->op.done = removal_done;
+	k->op.cost = 2 * STORE_REMOVE_BYTES;
+	k->op.need = DB_REMOVES;
 	l->deliveries++; /* it holds on to the store as they do */
 	removal_step(k);
 }

@@ -2,6 +2,7 @@
 
 #include "common/base/hash.h"
 #include "common/base/mem.h"
+#include "common/db/format.h"
 #include "common/log/log.h"
 #include "common/store/sweep.h"
 
@@ -23,6 +24,7 @@ static int open_parts(struct queue *q, const struct queue_options *opt, struct e
 	    .map_size = config_u64(opt->cfg, SET_QUEUE_MAP_SIZE),
 	    .map_max = config_u64(opt->cfg, SET_QUEUE_MAP_SIZE),
 	    .mode = 0660,
+	    .format = db_format_of("queue"),
 	};
 	struct db_writer_options writer = {.on_failure = opt->on_failure, .arg = opt->arg};
 
