@@ -104,7 +104,8 @@ struct monitor {
 	struct timer upgrade;
 	uint64_t started_ms;
 	bool was_ready, is_stopping, is_upgraded;
-	bool drains_old; /* at the upgrade that comes, or came: roles of before do not wait for new ones */
+	bool drains_old; /* at the upgrade that comes, or came: roles of before do not wait for new
+			    ones */
 	int status;
 };
 
