@@ -44,6 +44,12 @@
 #define FS_WRITE                                                                                   \
 	(FS_READ | FS_WRITE_FILE | FS_REMOVE_DIR | FS_REMOVE_FILE | FS_MAKE_DIR | FS_MAKE_REG |    \
 	    FS_MAKE_SOCK | FS_REFER | FS_TRUNCATE)
+/* What who starts programs may do in its folders only. Sockets of listeners may be anywhere. */
+#define FS_LAUNCHER                                                                                \
+	(FS_WRITE_FILE | FS_REMOVE_DIR | FS_MAKE_CHAR | FS_MAKE_DIR | FS_MAKE_REG | FS_MAKE_FIFO | \
+	    FS_MAKE_BLOCK | FS_MAKE_SYM)
+#define FS_LAUNCHER_ALLOWED                                                                        \
+	((FS_LAUNCHER & ~(FS_MAKE_CHAR | FS_MAKE_BLOCK)) | FS_REFER | FS_TRUNCATE)
 /* What a rule about a single file may say. */
 #define FS_OF_FILE (FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV)
 
@@ -131,29 +137,73 @@ static struct ruleset_attr handled_by(int version, const struct sandbox *s)
 	return a;
 }
 
-int landlock_enter(const struct sandbox *s, struct err *err)
+/* 0: this kernel has none. */
+static int landlock_version(void)
 {
 	long version = syscall(NR_CREATE_RULESET, NULL, 0, 1u);
-	struct ruleset_attr a;
-	long ruleset;
-	int result = -1;
 
-	if (version < 1)
-		return 0;
-	a = handled_by((int)version, s);
-	ruleset = syscall(NR_CREATE_RULESET, &a, sizeof(a), 0u);
-	/* Older kernels take a longer structure if what they do not know is zero. */
-	if (ruleset < 0)
-		return err_errno(err, errno, "Landlock takes no rules");
-	if (add_paths((int)ruleset, s, a.fs, err) < 0 ||
-	    (a.net && add_ports((int)ruleset, s, err) < 0))
-		goto out;
+	return version < 1 ? 0 : (int)version;
+}
+
+/* Older kernels take a longer structure if what they do not know is zero. */
+static int make_ruleset(const struct ruleset_attr *a, struct err *err)
+{
+	long ruleset = syscall(NR_CREATE_RULESET, a, sizeof(*a), 0u);
+
+	return ruleset < 0 ? err_errno(err, errno, "Landlock takes no rules") : (int)ruleset;
+}
+
+static int restrict_self(int ruleset, struct err *err)
+{
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-	    syscall(NR_RESTRICT_SELF, (int)ruleset, 0u) < 0)
-		err_errno(err, errno, "Landlock");
-	else
-		result = (int)version;
+	    syscall(NR_RESTRICT_SELF, ruleset, 0u) < 0)
+		return err_errno(err, errno, "Landlock");
+	return 0;
+}
+
+int landlock_enter(const struct sandbox *s, struct err *err)
+{
+	int version = landlock_version();
+	struct ruleset_attr a;
+	int ruleset, result = -1;
+
+	if (version == 0)
+		return 0;
+	a = handled_by(version, s);
+	ruleset = make_ruleset(&a, err);
+	if (ruleset < 0)
+		return -1;
+	if (add_paths(ruleset, s, a.fs, err) == 0 && (!a.net || add_ports(ruleset, s, err) == 0) &&
+	    restrict_self(ruleset, err) == 0)
+		result = version;
+	close(ruleset);
+	return result;
+}
+
+int landlock_enter_launcher(const char *const write[SANDBOX_PATHS], struct err *err)
+{
+	int version = landlock_version();
+	struct ruleset_attr a = {.fs = FS_LAUNCHER};
+	int ruleset, result = -1;
+
+	if (version == 0)
+		return 0;
+	if (version >= 2)
+		a.fs |= FS_REFER;
+	if (version >= 3)
+		a.fs |= FS_TRUNCATE;
+	if (version >= 6)
+		a.scoped = SCOPE_SIGNAL;
+	ruleset = make_ruleset(&a, err);
+	if (ruleset < 0)
+		return -1;
+	for (size_t i = 0; i < SANDBOX_PATHS && write[i]; i++)
+		if (add_path(ruleset, write[i], FS_LAUNCHER_ALLOWED, a.fs, false, err) < 0)
+			goto out;
+	if (add_path(ruleset, "/dev/null", FS_WRITE_FILE | FS_TRUNCATE, a.fs, false, err) == 0 &&
+	    restrict_self(ruleset, err) == 0)
+		result = version;
 out:
-	close((int)ruleset);
+	close(ruleset);
 	return result;
 }

@@ -3,6 +3,7 @@
 #include "common/base/mem.h"
 #include "common/daemon/notify.h"
 #include "common/daemon/process.h"
+#include "common/daemon/sandbox.h"
 #include "common/event/clock.h"
 #include "common/log/log.h"
 
@@ -179,6 +180,27 @@ static int drop_rights(struct monitor *m, struct err *err)
 	return caps_keep_launcher(err);
 }
 
+/* From here on neither it nor what it starts reaches more than that takes. An upgrade keeps it. */
+static int enter_sandbox(struct monitor *m, struct err *err)
+{
+	const struct config *cfg = m->plan.cfg;
+	char state[ARRAY_LEN(m->spec->write)][CONFIG_PATH_MAX];
+	const char *write[SANDBOX_PATHS] = {config_str(cfg, SET_PATHS_RUN)};
+	bool is_inherited = getenv(MONITOR_CONFINED) != NULL;
+	size_t n = 1;
+
+	unsetenv(MONITOR_CONFINED);
+	for (size_t i = 0; i < ARRAY_LEN(state) && m->spec->write[i]; i++) {
+		const char *folder = m->spec->write[i];
+
+		if ((!m->ids.are_separate && folders_make_state(cfg, folder, err) < 0) ||
+		    config_state_path(cfg, folder, state[i], err) < 0)
+			return -1;
+		write[n++] = state[i];
+	}
+	return sandbox_enter_launcher(write, is_inherited, err);
+}
+
 static void on_keys_change(void *arg, uint64_t generation)
 {
 	struct monitor *m = arg;
@@ -237,7 +259,8 @@ static int monitor_start(struct monitor *m, struct list *survivors, struct err *
 	plan_tell_manager(&none, &m->plan);
 	m->number = ++m->last_number;
 	if (process_make_run_folder(cfg, m->spec->name, err) < 0 || drop_rights(m, err) < 0 ||
-	    plan_fetch(&m->plan, err) < 0 || watch_keys(m, err) < 0 || monitor_ctl_open(m, err) < 0)
+	    enter_sandbox(m, err) < 0 || plan_fetch(&m->plan, err) < 0 || watch_keys(m, err) < 0 ||
+	    monitor_ctl_open(m, err) < 0)
 		return -1;
 	opt.silence_ms = config_u64(cfg, SET_PROCESS_SILENCE) * 1000;
 	m->supervisor = supervisor_new(m->loop, &opt);

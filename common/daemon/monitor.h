@@ -27,6 +27,8 @@ struct monitor_spec {
 	const char *name;
 	const struct monitor_role *roles; /* started in this order */
 	size_t count;
+	/* Folders below <state> where it and its roles write, besides the run folder. */
+	const char *write[4];
 };
 
 int monitor_main(int argc, char **argv, const struct monitor_spec *spec);

@@ -1,5 +1,6 @@
 /* The control socket of a monitor. */
 #include "common/daemon/monitor_int.h"
+#include "common/daemon/probe.h"
 
 #include "common/base/mem.h"
 #include "common/log/log.h"
@@ -249,6 +250,8 @@ static void on_message(void *arg, const struct ipc_peer *peer, const struct ipc_
 		answer_status(m, &rq);
 	else if (cmd.count == 2 && span_eq(cmd.words[0], SPAN("upgrade")))
 		answer_upgrade(m, cmd.words[1], &rq);
+	else if (m->can_probe && span_eq(cmd.words[0], SPAN("probe")))
+		probe_run(&cmd, &rq);
 	else if (cmd.count == 2 && span_eq(cmd.words[0], SPAN("kick")))
 		answer_kick(m, cmd.words[1], &rq);
 	else if (cmd.count == 3 && span_eq(cmd.words[0], SPAN("prepare")))
@@ -268,6 +271,7 @@ int monitor_ctl_open(struct monitor *m, struct err *err)
 
 	snprintf(name, sizeof(name), "%s/ctl", m->spec->name);
 	timer_init(&m->upgrade, m->loop, upgrade_now, m);
+	m->can_probe = probe_is_on();
 	if (config_run_path(m->plan.cfg, name, path, err) < 0)
 		return -1;
 	m->ctl = ipc_server_new(m->loop, path, 0660, &ops, m, err);

@@ -78,6 +78,8 @@ struct led;
 
 /* In the environment of what a monitor becomes: drains_old. */
 #define MONITOR_DRAIN "MS_DRAIN"
+/* It is in its sandbox already. */
+#define MONITOR_CONFINED "MS_CONFINED"
 
 struct monitor {
 	const struct monitor_spec *spec;
@@ -103,7 +105,7 @@ struct monitor {
 	struct ipc_server *ctl;
 	struct timer upgrade;
 	uint64_t started_ms;
-	bool was_ready, is_stopping, is_upgraded;
+	bool was_ready, is_stopping, is_upgraded, can_probe;
 	bool drains_old; /* at the upgrade that comes, or came: roles of before do not wait for new
 			    ones */
 	int status;

@@ -39,9 +39,11 @@ int monitor_upgrade(struct monitor *m, struct err *err)
 	log_info("upgrade", LOG_STR("program", m->argv[0]));
 	if (m->drains_old)
 		setenv(MONITOR_DRAIN, "1", 1);
+	setenv(MONITOR_CONFINED, "1", 1);
 	notify_close();
 	(void)upgrade_exec(u, m->argv, m->parent ? ipc_link_fd(m->parent) : -1, err);
 	notify_open(m->loop);
 	unsetenv(MONITOR_DRAIN);
+	unsetenv(MONITOR_CONFINED);
 	return -1;
 }

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +21,14 @@ int sandbox_enter(const struct sandbox *s, struct err *err)
 	int landlock = landlock_enter(s, err);
 
 	log_warning("sandbox", LOG_STR("seccomp", "off"), LOG_I64("landlock-version", landlock));
+	return landlock < 0 ? err_wrap(err, "sandbox") : 0;
+}
+
+int sandbox_enter_launcher(
+    const char *const write[SANDBOX_PATHS], bool is_inherited, struct err *err)
+{
+	int landlock = is_inherited ? 0 : landlock_enter_launcher(write, err);
+
 	return landlock < 0 ? err_wrap(err, "sandbox") : 0;
 }
 #else
@@ -116,6 +125,16 @@ static int check_inside(const struct sandbox *s, int landlock, struct err *err)
 	return 0;
 }
 
+static void say(int landlock)
+{
+	if (landlock == 0)
+		log_warning("sandbox", LOG_STR("seccomp", "on"), LOG_STR("landlock", "off"),
+		    LOG_STR("reason", "not in this kernel"));
+	else
+		log_info(
+		    "sandbox", LOG_STR("seccomp", "on"), LOG_I64("landlock-version", landlock));
+}
+
 int sandbox_enter(const struct sandbox *s, struct err *err)
 {
 	int landlock;
@@ -123,12 +142,65 @@ int sandbox_enter(const struct sandbox *s, struct err *err)
 	if (try_deadly(s, err) < 0 || enter(s, &landlock, err) < 0 ||
 	    check_inside(s, landlock, err) < 0)
 		return err_wrap(err, "sandbox");
-	if (landlock == 0)
-		log_warning("sandbox", LOG_STR("seccomp", "on"), LOG_STR("landlock", "off"),
-		    LOG_STR("reason", "not in this kernel"));
-	else
-		log_info(
-		    "sandbox", LOG_STR("seccomp", "on"), LOG_I64("landlock-version", landlock));
+	say(landlock);
+	return 0;
+}
+
+/* --- who starts the others -------------------------------------------------------------------- */
+/* A child enters, tries what nobody needs, and must not survive it. */
+static int try_launcher(const char *const write[SANDBOX_PATHS], struct err *err)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return err_errno(err, errno, "fork");
+	if (pid == 0) {
+		if (landlock_enter_launcher(write, NULL) >= 0 && seccomp_enter_launcher(NULL) == 0)
+			(void)syscall(SYS_kcmp, getpid(), getpid(), 0, 0, 0);
+		_exit(1);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return err_errno(err, errno, "waiting for the self-test");
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS
+		   ? 0
+		   : err_set(err, ERR_DENIED, "what nobody needs can be done from within");
+}
+
+static bool is_foreign_folder_closed(void)
+{
+	if (mkdir("/mailstead-probe", 0700) < 0)
+		return errno == EACCES || errno == EROFS || errno == EEXIST;
+	(void)rmdir("/mailstead-probe");
+	return false;
+}
+
+static int check_launcher(int landlock, struct err *err)
+{
+	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1 ||
+	    prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != SECCOMP_MODE_FILTER)
+		return err_set(err, ERR_DENIED, "the sandbox is not in force");
+	if (!is_family_denied(AF_NETLINK) || !is_family_denied(AF_PACKET))
+		return err_set(err, ERR_DENIED, "the sandbox lets us make foreign sockets");
+	if (landlock > 0 && !is_foreign_folder_closed())
+		return err_set(err, ERR_DENIED, "Landlock lets us write in foreign folders");
+	return 0;
+}
+
+int sandbox_enter_launcher(
+    const char *const write[SANDBOX_PATHS], bool is_inherited, struct err *err)
+{
+	int landlock;
+
+	if (is_inherited)
+		return check_launcher(0, err);
+	if (try_launcher(write, err) < 0)
+		return err_wrap(err, "sandbox");
+	landlock = landlock_enter_launcher(write, err);
+	if (landlock < 0 || seccomp_enter_launcher(err) < 0 || check_launcher(landlock, err) < 0)
+		return err_wrap(err, "sandbox");
+	say(landlock);
 	return 0;
 }
 #endif

@@ -42,9 +42,24 @@ struct sandbox {
  * serve. */
 int sandbox_enter(const struct sandbox *s, struct err *err);
 
+/*
+ * The same for who starts programs, and for all of those: monitors, and acme while it
+ * gets a certificate. They make processes,
+ * start programs and become somebody else, and read what the system lets them read. Looking into
+ * other processes is killed, rights of root fail with EPERM, other socket families as above; files
+ * are written, made and renamed in the folders named only (but for sockets, which listeners may
+ * have anywhere). What they start enters a sandbox of its own inside of this one. It stays through
+ * an upgrade: the new image must not enter again (is_inherited), since each time is a layer more
+ * and there are only so many.
+ */
+int sandbox_enter_launcher(
+    const char *const write[SANDBOX_PATHS], bool is_inherited, struct err *err);
+
 /* --- the parts -------------------------------------------------------------------------------- */
 int seccomp_enter(bool has_inet, struct err *err);
+int seccomp_enter_launcher(struct err *err);
 /* The version of Landlock in force; 0: the kernel has none. -1: it failed. */
 int landlock_enter(const struct sandbox *s, struct err *err);
+int landlock_enter_launcher(const char *const write[SANDBOX_PATHS], struct err *err);
 
 #endif

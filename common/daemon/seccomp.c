@@ -34,8 +34,8 @@
 #define X32_BIT 0x40000000u
 #define PROGRAM_MAX 256
 
-/* Nobody who does honest work here calls one of these. */
-static const int killed[] = {
+/* What starts programs, or becomes somebody else: the business of who starts the others. */
+static const int launching[] = {
     SYS_execve,
     SYS_execveat,
 #ifndef MS_SANITIZED
@@ -43,13 +43,7 @@ static const int killed[] = {
     SYS_fork,
     SYS_vfork,
 #endif
-    SYS_ptrace,
-    SYS_process_vm_readv,
-    SYS_personality,
 #endif
-    SYS_process_vm_writev,
-    SYS_kcmp,
-    /* becoming somebody else */
     SYS_setuid,
     SYS_setgid,
     SYS_setreuid,
@@ -71,6 +65,21 @@ static const int killed[] = {
     SYS_setfsgid32,
 #endif
     SYS_capset,
+};
+
+/* Looking into other processes: nobody who does honest work here does that. */
+static const int spying[] = {
+#ifndef MS_SANITIZED
+    SYS_ptrace,
+    SYS_process_vm_readv,
+    SYS_personality,
+#endif
+    SYS_process_vm_writev,
+    SYS_kcmp,
+};
+
+/* What only root can do, and none of our programs does; others that they start may try. */
+static const int ruling[] = {
     /* another view of the system */
     SYS_mount,
     SYS_umount2,
@@ -121,13 +130,17 @@ static const int killed[] = {
     SYS_setdomainname,
     SYS_settimeofday,
     SYS_clock_settime,
-    SYS_adjtimex,
-    SYS_clock_adjtime,
 #ifdef SYS_iopl
     SYS_iopl,
     SYS_ioperm,
     SYS_modify_ldt,
 #endif
+};
+
+/* Reading is harmless, and the web admin's programs do. */
+static const int tuning[] = {
+    SYS_adjtimex,
+    SYS_clock_adjtime,
 };
 
 /* Libraries try these and go on without. */
@@ -170,6 +183,12 @@ static void if_equal(struct program *p, uint32_t k, uint32_t action)
 {
 	add(p, BPF_JMP | BPF_JEQ | BPF_K, k, 0, 1);
 	give(p, action);
+}
+
+static void add_all(struct program *p, const int *calls, size_t n, uint32_t action)
+{
+	for (size_t i = 0; i < n; i++)
+		if_equal(p, (uint32_t)calls[i], action);
 }
 
 /* Arguments are 64 bits wide; those we look at are ints or flags: the low half. */
@@ -239,7 +258,7 @@ static void add_memory(struct program *p)
 	give(p, SECCOMP_RET_ALLOW);
 }
 
-static void make_program(struct program *p, bool has_inet)
+static void make_program(struct program *p, bool has_inet, bool is_launcher)
 {
 	load(p, offsetof(struct seccomp_data, arch));
 	add(p, BPF_JMP | BPF_JEQ | BPF_K, OUR_ARCH, 1, 0);
@@ -252,25 +271,41 @@ static void make_program(struct program *p, bool has_inet)
 	add(p, BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1);
 	give(p, SECCOMP_RET_KILL_PROCESS);
 #endif
-	for (size_t i = 0; i < ARRAY_LEN(killed); i++)
-		if_equal(p, (uint32_t)killed[i], SECCOMP_RET_KILL_PROCESS);
-	for (size_t i = 0; i < ARRAY_LEN(missing); i++)
-		if_equal(p, (uint32_t)missing[i], fails_with(ENOSYS));
+	if (!is_launcher) {
+		add_all(p, launching, ARRAY_LEN(launching), SECCOMP_RET_KILL_PROCESS);
+		add_all(p, tuning, ARRAY_LEN(tuning), SECCOMP_RET_KILL_PROCESS);
+	}
+	add_all(p, spying, ARRAY_LEN(spying), SECCOMP_RET_KILL_PROCESS);
+	add_all(p, ruling, ARRAY_LEN(ruling),
+	    is_launcher ? fails_with(EPERM) : SECCOMP_RET_KILL_PROCESS);
+	add_all(p, missing, ARRAY_LEN(missing), fails_with(ENOSYS));
 	add_sockets(p, has_inet);
-	add_threads(p);
-	add_memory(p);
+	if (!is_launcher) {
+		add_threads(p);
+		add_memory(p);
+	}
 	give(p, SECCOMP_RET_ALLOW);
 }
 
-int seccomp_enter(bool has_inet, struct err *err)
+static int enter(bool has_inet, bool is_launcher, struct err *err)
 {
 	struct program p = {.n = 0};
 	struct sock_fprog prog = {.filter = p.list};
 
-	make_program(&p, has_inet);
+	make_program(&p, has_inet, is_launcher);
 	prog.len = p.n;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
 	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog, 0, 0) < 0)
 		return err_errno(err, errno, "the kernel takes no system call filter");
 	return 0;
+}
+
+int seccomp_enter(bool has_inet, struct err *err)
+{
+	return enter(has_inet, false, err);
+}
+
+int seccomp_enter_launcher(struct err *err)
+{
+	return enter(true, true, err);
 }

@@ -14,7 +14,8 @@ int main(int argc, char **argv)
 		.listeners =
 		    1u << ROLE_SMTP | 1u << ROLE_SUBMISSION | 1u << ROLE_LMTP | 1u << ROLE_DEVICE},
 	};
-	static const struct monitor_spec spec = {"smtpd", roles, ARRAY_LEN(roles)};
+	static const struct monitor_spec spec = {
+	    "smtpd", roles, ARRAY_LEN(roles), {"queue", "store"}};
 
 	return monitor_main(argc, argv, &spec);
 }

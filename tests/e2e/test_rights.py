@@ -8,7 +8,7 @@ import stat
 import pytest
 
 import ipc
-from appliance import UID_BASE, USERS, Appliance
+from appliance import UID_BASE, USERS, Appliance, free_ports
 
 IS_ROOT = os.geteuid() == 0
 # Who reads what strangers send, and the two with the secrets.
@@ -16,6 +16,8 @@ ROLES = {"smtpd-receive": "in", "smtpd-send": "out", "smtpd-local": "local",
          "imapd-worker": "imap", "pop3d-worker": "pop3"}
 OWNERS = {"authd": "auth", "keyd": "key"}
 MONITORS = ("smtpd", "imapd", "pop3d", "web-server")
+# They start programs: a sandbox that these have in common, and no other around them.
+LAUNCHERS = MONITORS + ("web-worker",)
 INSIDE = {**ROLES, **OWNERS}
 LAUNCHER = {"NET_BIND_SERVICE": 10, "SETUID": 7, "SETGID": 6, "KILL": 5}
 STATE_OF = {"smtpd-receive": ("queue",), "smtpd-send": ("queue",),
@@ -29,7 +31,8 @@ SECRETS = {"queue": "queue/env/data.mdb", "store": "store/env/data.mdb",
 def running(request):
     """Settings in a folder of their own, as in /etc: who may read them may not read all."""
     kwargs = {"root": {}, "nobody": {"user": "nobody"}, "self": {}}[request.param]
-    with Appliance(env={"MAILSTEAD_PROBE": "1"}, **kwargs) as appliance:
+    with Appliance(settings={"web.port": str(free_ports(1)[0])}, env={"MAILSTEAD_PROBE": "1"},
+                   **kwargs) as appliance:
         appliance.kind = request.param
         yield appliance
 
@@ -84,8 +87,40 @@ def test_no_new_privileges_and_a_system_call_filter(running):
         values = status(pids[program])
         assert values["NoNewPrivs"] == "1", program
         assert values["Seccomp"] == "2", program
-    for program in MONITORS:
-        assert status(pids[program])["NoNewPrivs"] == "1", program
+    for program in LAUNCHERS:
+        values = status(pids[program])
+        assert values["NoNewPrivs"] == "1", program
+        assert values["Seccomp"] == "2", program
+
+
+def lighttpd(running):
+    """What web-worker has started: it speaks with strangers' browsers."""
+    worker = running.pids()["web-worker"]
+
+    def find():
+        with open(f"/proc/{worker}/task/{worker}/children", encoding="ascii") as children:
+            found = [int(pid) for pid in children.read().split()]
+        return [pid for pid in found
+                if os.path.basename(os.readlink(f"/proc/{pid}/exe")) == "lighttpd"]
+
+    return running.wait_for(find)[0]
+
+
+def test_the_web_server_has_no_rights_either(running):
+    values = status(lighttpd(running))
+    assert values["NoNewPrivs"] == "1" and values["Seccomp"] == "2"
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(values[name], 16) == 0, name
+    uids = {int(uid) for uid in values["Uid"].split()}
+    assert uids == {UID_BASE + USERS.index("web")} if running.kind == "root" else len(uids) == 1
+    if IS_ROOT:
+        assert 0 not in uids
+    if running.kind != "root":
+        return
+    gids = {int(g) for g in values["Groups"].split() + values["Gid"].split()}
+    for path in [f"{running.state}/{p}" for p in SECRETS.values()] + glob.glob(
+            f"{running.state}/keys/**", recursive=True):
+        assert not may_read(path, min(uids), gids), path
 
 
 def may_read(path, uid, gids):
@@ -257,3 +292,45 @@ def test_what_no_process_does_ends_it(running, program, attempt):
     running.wait_for(lambda: f"event=program-ready program={program} "
                      f"pid={running.pids().get(program)}" in running.log_text())
     assert f"event=program-ended program={program} status=159" in running.log_text()
+
+
+@pytest.mark.parametrize("program", LAUNCHERS)
+def test_who_starts_programs_writes_in_its_folders_only(running, program):
+    if not landlock(running):
+        pytest.skip("not in this kernel")
+    for path in ("/etc/mailstead-probe", "/usr/bin/mailstead-probe", "/root/mailstead-probe",
+                 f"{running.state}/probe", f"{running.state}/keys/probe",
+                 f"{running.folder}/etc/probe"):
+        assert probe(running, program, "create", path) == "EACCES", (program, path)
+    own = f"{running.folder}/run/{program}/probe"
+    assert probe(running, program, "create", own) == "ok"
+    assert probe(running, program, "unlink", own) == "ok"
+    if running.kind == "root":
+        for path in SECRETS.values():
+            assert probe(running, program, "open", f"{running.state}/{path}") == "EACCES", path
+        assert probe(running, program, "open", f"{running.state}/keys") == "EACCES"
+    assert probe(running, program, "kill", str(running.process.pid)) == "EPERM"
+
+
+@pytest.mark.parametrize("program", LAUNCHERS)
+def test_who_starts_programs_makes_no_foreign_sockets(running, program):
+    for family in (16, 17, 40):
+        assert probe(running, program, "socket", str(family)) == "EAFNOSUPPORT", program
+    for family in (2, 10, 1):
+        assert probe(running, program, "socket", str(family)) == "ok", program
+    if program == "web-worker" and running.kind == "root":
+        assert probe(running, program, "unix", f"{running.folder}/run/authd/web.sock") == "ok"
+        for path in ("authd/admin.sock", "keyd/keyd.sock"):
+            assert probe(running, program, "unix", f"{running.folder}/run/{path}") == "EACCES"
+
+
+@pytest.mark.parametrize("program", LAUNCHERS)
+def test_tracing_ends_who_starts_programs(running, program):
+    if "event=sandbox-sanitizer" in running.log_text():
+        pytest.skip("sanitizers need it")
+    old = running.pids()[program]
+    with pytest.raises(ConnectionError):
+        probe(running, program, "trace")
+    running.wait_for(lambda: running.pids().get(program) not in (None, old))
+    running.wait_for(lambda: f"event=program-ready program={program} "
+                     f"pid={running.pids().get(program)}" in running.log_text())

@@ -94,6 +94,11 @@ int conf_write(const struct config *cfg, const struct places *p, const char *pem
 	strbuf_add_str(b, "server.modules = (\"mod_openssl\", \"mod_rewrite\", \"mod_redirect\", "
 			  "\"mod_alias\", \"mod_setenv\", \"mod_cgi\")\n");
 	add_setting(b, "server.document-root", config_str(cfg, SET_PATHS_RUN));
+	/* Of what is uploaded, the only folder it may write to. */
+	snprintf(programs, sizeof(programs), "%s/web-worker", config_str(cfg, SET_PATHS_RUN));
+	strbuf_add_str(b, "server.upload-dirs = (");
+	add_quoted(b, programs);
+	strbuf_add_str(b, ")\n");
 	/* The sockets come bound, as LISTEN_FDS says. */
 	strbuf_add_str(b, "server.systemd-socket-activation = \"enable\"\nserver.tag = \"\"\n"
 			  "server.max-request-size = 1088\nserver.max-read-idle = 30\n"
