@@ -218,6 +218,8 @@ check-long: check-package check-arm check-browser crash-full asan
 	MS_STRESS_SECONDS=300 $(PYTEST) tests/protocol/test_imap_stress.py
 	MS_MAILS=10000 $(PYTEST) tests/e2e/test_two_servers.py
 	MS_SLOW_CLIENTS=2000 $(PYTEST) tests/protocol/test_smtp_slow.py
+	MS_TIMING=1000 $(PYTEST) -n 0 -k takes_as_long tests/protocol/test_authd.py
+	MS_KILLS=40 $(PYTEST) -n 0 tests/e2e/test_removal.py
 	$(MAKE) FUZZ_SECONDS=120 fuzz
 	$(MAKE) -j$(JOBS) BUILD=build/tidy-deep TIDY_NODES=225000 tidy
 check-protocol: all

@@ -7,6 +7,7 @@ struct hashq {
 	struct list urgent, waiting;
 	size_t waiting_n;
 	unsigned threads, active;
+	uint64_t started;
 	bool is_dispatching, is_closing;
 };
 
@@ -94,6 +95,7 @@ static void dispatch(struct hashq *q)
 		job->work.run = run;
 		job->work.done = done;
 		q->active++;
+		q->started++;
 		workers_submit(q->workers, &job->work);
 	}
 	q->is_dispatching = false;
@@ -133,4 +135,9 @@ void hashq_free(struct hashq *q)
 size_t hashq_waiting(const struct hashq *q)
 {
 	return q->waiting_n;
+}
+
+uint64_t hashq_started(const struct hashq *q)
+{
+	return q->started;
 }

@@ -39,5 +39,6 @@ void hashq_free(struct hashq *q);
 bool hashq_submit(
     struct hashq *q, struct hash_job *job, struct span password, size_t max, bool is_urgent);
 size_t hashq_waiting(const struct hashq *q);
+uint64_t hashq_started(const struct hashq *q); /* hashes computed since the start, or begun */
 
 #endif

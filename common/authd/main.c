@@ -28,6 +28,7 @@ void authd_status(const struct authd *a, struct strbuf *record)
 	ipc_rec_number(record, "logins-throttled", IPC_NUMBER, a->counts.throttled);
 	ipc_rec_number(record, "logins-temporary", IPC_NUMBER, a->counts.temporary);
 	ipc_rec_number(record, "logins-waiting", IPC_NUMBER, hashq_waiting(a->hashq));
+	ipc_rec_number(record, "password-hashes", IPC_NUMBER, hashq_started(a->hashq));
 	ipc_rec_number(record, "web-sessions", IPC_NUMBER, session_count(a->sessions));
 }
 

@@ -109,6 +109,7 @@ static void on_keys(void *arg, const struct ipc_msg *msg, const struct err *why)
 
 	f->call = NULL;
 	if (!msg || keys_check(msg, &err) < 0) {
+		plan_blame_certificate(&c->next, &err);
 		fail(c, &err);
 		return;
 	}

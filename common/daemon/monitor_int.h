@@ -119,6 +119,8 @@ int plan_make(struct monitor *m, struct plan *p, struct config *cfg, const struc
     struct err *err);
 /* Fetches the certificates: blocks, at the start. */
 int plan_fetch(struct plan *p, struct err *err);
+/* An error of keyd about a certificate that there is not gets file and line of who names it. */
+void plan_blame_certificate(const struct plan *p, struct err *err);
 void plan_take_set(struct plan *p, size_t role, struct span set);
 /* Of the certificates, or 0 if it has none. */
 uint64_t plan_generation(const struct plan *p);

@@ -123,6 +123,34 @@ void plan_tell_manager(const struct plan *before, const struct plan *now)
 			each_socket(before->ports[i], forget);
 }
 
+/* Where the port of a listener stands, if it stands anywhere. */
+struct port_line {
+	char name[100];
+	const char *origin;
+	unsigned line;
+};
+
+static void find_line(void *arg, const struct config_value *v)
+{
+	struct port_line *at = arg;
+
+	if (strcmp(v->name, at->name) != 0)
+		return;
+	at->origin = v->origin;
+	at->line = v->line;
+}
+
+static int blame_port(const struct config *cfg, const struct config_listener *l, struct err *err)
+{
+	struct port_line at = {.line = 0};
+
+	snprintf(at.name, sizeof(at.name), "listener.%s.port", l->name);
+	config_each(cfg, find_line, &at);
+	if (at.line == 0)
+		return err_wrap(err, "listener %s", l->name);
+	return err_wrap(err, "%s:%u: %s", at.origin, at.line, at.name);
+}
+
 static int add_port(
     struct plan *p, const struct config_listener *l, const struct plan *before, struct err *err)
 {
@@ -137,7 +165,7 @@ static int add_port(
 	port->refs++;
 	p->ports[p->port_count++] = port;
 	if (port->fds[0] < 0 && bind_sockets(before, port, err) < 0)
-		return err_wrap(err, "listener %s", l->name);
+		return blame_port(p->cfg, l, err);
 	return 0;
 }
 
@@ -166,27 +194,12 @@ void plan_take_set(struct plan *p, size_t role, struct span set)
 	strbuf_add(&k->set, set);
 }
 
-/* Whose line names a certificate that keyd does not have. */
+/* Whose line names a certificate that keyd does not have: its answer ends with the id. */
 struct blame {
-	const struct config *cfg;
-	struct err *err; /* of what was asked for all of them; takes the line */
+	struct err *err; /* takes the line */
+	struct span text;
 	bool is_found;
 };
-
-static bool is_missing(const struct config *cfg, struct span id)
-{
-	struct ipc_key_fetch f = {.purpose = SPAN("check"), .ids = {id}, .count = 1};
-	struct err err = ERR_INIT;
-	struct strbuf request, set;
-
-	strbuf_init(&request, KEYS_REQUEST_MAX);
-	ipc_enc_key_fetch(&request, &f);
-	keys_buf_init(&set);
-	(void)keys_fetch(cfg, strbuf_span(&request), &set, &err);
-	keys_buf_clear(&set);
-	strbuf_clear(&request);
-	return err.code == ERR_NOT_FOUND;
-}
 
 static void blame_value(void *arg, const struct config_value *v)
 {
@@ -199,13 +212,24 @@ static void blame_value(void *arg, const struct config_value *v)
 	    !span_ends(name, SPAN(".certificate")))
 		return;
 	while (!b->is_found && config_list_next(&list, &id)) {
-		if (!is_missing(b->cfg, id))
+		size_t at = b->text.n - id.n;
+
+		if (b->text.n <= id.n || !span_ends(b->text, id) || b->text.p[at - 1] != ' ')
 			continue;
 		b->is_found = true;
 		err_set(b->err, ERR_NOT_FOUND,
 		    "%s:%u: %s: found \"%.*s\", expected a certificate that cert list shows",
 		    v->origin, v->line, v->name, SPAN_FMT(id));
 	}
+}
+
+void plan_blame_certificate(const struct plan *p, struct err *err)
+{
+	struct err before = *err;
+	struct blame b = {.err = err, .text = span_of(before.text)};
+
+	if (err->code == ERR_NOT_FOUND)
+		config_each(p->cfg, blame_value, &b);
 }
 
 int plan_fetch(struct plan *p, struct err *err)
@@ -222,10 +246,7 @@ int plan_fetch(struct plan *p, struct err *err)
 			plan_take_set(p, i, strbuf_span(&set));
 		keys_buf_clear(&set);
 		if (result < 0) {
-			struct blame b = {.cfg = p->cfg, .err = err};
-
-			if (err->code == ERR_NOT_FOUND)
-				config_each(p->cfg, blame_value, &b);
+			plan_blame_certificate(p, err);
 			return -1;
 		}
 	}

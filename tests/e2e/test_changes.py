@@ -1,6 +1,9 @@
-"""Changes while everybody works: listeners come, move and go, 240 sessions stay, mail flows."""
+"""Changes while everybody works: listeners come, move and go, sessions stay, mail flows."""
 import imaplib
 import json
+import os
+import re
+import resource
 import smtplib
 import socket
 import threading
@@ -11,6 +14,7 @@ import pytest
 from appliance import PASSWORD, Appliance, free_ports, tls_context
 
 ROUNDS = 6
+SESSIONS = int(os.environ.get("MS_SESSIONS", "1000"))
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +98,15 @@ def change(mail, number, ports, names):
     set_all(mail, listener__moving__tls="required" if number % 2 else "offered",
             listener__staying__hostname=names[number % 2])
     assert names[number % 2].encode() in greeting(mail.ports["staying"])
-    assert "in use" in refused(mail, "set", "listener.moving.port", str(mail.held),
-                               "listener.staying.hostname", "wrong.example.test")
-    assert "missing" in refused(mail, "set", "listener.moving.certificate", "missing",
-                                "listener.staying.hostname", "wrong.example.test")
+    # Which line of which file, what was found there, what is expected.
+    settings = re.escape(f"{mail.state}/conf/settings.conf")
+    assert re.search(rf"{settings}:\d+: listener.moving.port: bind .*:{mail.held}: .* in use",
+                     refused(mail, "set", "listener.moving.port", str(mail.held),
+                             "listener.staying.hostname", "wrong.example.test"))
+    assert re.search(rf"{settings}:\d+: listener.moving.certificate: found \"missing\", "
+                     "expected a certificate",
+                     refused(mail, "set", "listener.moving.certificate", "missing",
+                             "listener.staying.hostname", "wrong.example.test"))
     for port in ("0", "65536", "-1", "smtp"):
         assert "1 to 65535" in refused(mail, "set", "listener.moving.port", port)
     assert names[number % 2].encode() in greeting(mail.ports["staying"])
@@ -109,7 +118,17 @@ def change(mail, number, ports, names):
         mail.ctl("cert", "new", "default", "mail.example.test", "localhost", "--install")
 
 
-def test_240_sessions_stay_while_listeners_come_move_and_go(mail):
+@pytest.fixture
+def many_files():
+    """Each session is one here too."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(before[0], SESSIONS + 200)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(before[1], wanted)))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_sessions_stay_while_listeners_come_move_and_go(mail, many_files):
     ports = free_ports(4)
     mail.ports["staying"] = ports[3]
     taken = socket.socket()
@@ -121,12 +140,12 @@ def test_240_sessions_stay_while_listeners_come_move_and_go(mail):
             listener__staying__role="smtp", listener__staying__port=ports[3],
             listener__staying__address="127.0.0.1", listener__staying__auth="no",
             limits__preauth_deadline="10m")
-    imap = [Session(ports[0], b"* OK") for _ in range(120)]
+    imap = [Session(ports[0], b"* OK") for _ in range(SESSIONS // 2)]
     for session in imap:
         session.ask(f'a LOGIN alice@example.test "{PASSWORD}"'.encode(), b"a OK")
         session.ask(b"b SELECT INBOX", b"b OK")
-    pop3 = [Session(mail.ports["pop3"], b"+OK") for _ in range(60)]
-    smtp = [Session(mail.ports["staying"], b"220 ") for _ in range(60)]
+    pop3 = [Session(mail.ports["pop3"], b"+OK") for _ in range(SESSIONS // 4)]
+    smtp = [Session(mail.ports["staying"], b"220 ") for _ in range(SESSIONS // 4)]
     sender = Sender(mail.ports["staying"])
     sender.start()
     pids = mail.pids()
@@ -146,7 +165,8 @@ def test_240_sessions_stay_while_listeners_come_move_and_go(mail):
     rows = mail.ctl("status")
     assert {r["process"]: r["connections"] for r in rows if "connections" in r and "process" in r
             and r["process"] in ("imapd-worker", "pop3d-worker", "smtpd-receive")} == {
-                "imapd-worker": 120, "pop3d-worker": 60, "smtpd-receive": 60}
+                "imapd-worker": SESSIONS // 2, "pop3d-worker": SESSIONS // 4,
+                "smtpd-receive": SESSIONS // 4}
     assert mail.pids() == pids
 
     def arrived():
@@ -186,3 +206,26 @@ def test_sighup_is_a_reload(mail):
     mail.process.send_signal(1)
     mail.wait_for(lambda: mail.ctl("get", "smtp.recipients_max")[0]["value"] == "222")
     mail.wait_for(lambda: f"reload file={mail.conf}" in mail.log_text())
+
+
+@pytest.mark.parametrize("line, expected", [
+    ('listener.imap.certificate = "missing"', 'found "missing", expected a certificate'),
+    ('listener.late.port = "HELD"\nlistener.late.role = "imap"\n'
+     'listener.late.address = "127.0.0.1"', "in use"),
+    ('smtp.recipients_max = "many"', 'found "many", expected a number'),
+])
+def test_a_reload_that_is_refused_names_file_and_line(mail, line, expected):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        mail.write_conf()
+        with open(mail.conf, encoding="utf-8") as conf:
+            number = len(conf.readlines()) + 1
+        with open(mail.conf, "a", encoding="utf-8") as conf:
+            conf.write(line.replace("HELD", str(held.getsockname()[1])) + "\n")
+        done = mail.run_ctl("reload")
+        mail.write_conf()
+        assert done.returncode != 0
+        text = json.loads(done.stdout)["text"]
+        assert f"{mail.conf}:{number}: {line.split(' ')[0]}: " in text and expected in text, text
+    assert mail.ctl("reload")["ok"]

@@ -3,6 +3,8 @@ import os
 import shutil
 import signal
 import socket
+import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -24,8 +26,9 @@ SETTINGS = {"auth.argon2_memory": "64K", "auth.failures_per_address": "100000",
 
 
 class Authd:
-    def __init__(self, **settings):
+    def __init__(self, env=None, **settings):
         self.folder = tempfile.mkdtemp(prefix="mailstead-authd-")
+        self.env = env or {}
         self.run = f"{self.folder}/run"
         self.state = f"{self.folder}/state"
         os.mkdir(self.run)
@@ -48,7 +51,7 @@ class Authd:
             os.set_inheritable(3, True)
 
         env = {**os.environ, "MAILSTEAD_ALLOW_ROOT": "1", "MS_LINK": "3",
-               "ASAN_OPTIONS": "detect_leaks=1"}
+               "ASAN_OPTIONS": "detect_leaks=1", **self.env}
         self.process = subprocess.Popen(
             [AUTHD, "-c", self.conf], stdin=subprocess.DEVNULL, stderr=self.log, env=env,
             preexec_fn=on_three, pass_fds=(3, theirs.fileno()))
@@ -236,6 +239,91 @@ def test_a_known_address_is_not_locked_out():
                     "status"] == ipc.FAILED
             assert auth.login("nobody@example.test", PASSWORD, client="10.9.9.9")["status"] \
                 == ipc.THROTTLED
+
+
+def test_how_long_an_address_is_known():
+    """30 days from the last login there, by a clock that is moved."""
+    handle, path = tempfile.mkstemp(prefix="mailstead-clock-")
+
+    def set_days(days):
+        os.pwrite(handle, struct.pack("=q", int(days * 86400)), 0)
+
+    set_days(0)
+    with Authd(env={"MAILSTEAD_CLOCK": path}, auth__failures_per_account="5",
+               auth__cache_seconds="0") as authd:
+        authd.fill()
+        home, away = {"client": "2001:db8:1::7"}, {"client": "10.9.9.9"}
+        with authd.auth() as auth:
+            assert auth.login("alice@example.test", PASSWORD, **home)["status"] == ipc.OK
+            for i in range(5):
+                auth.login("alice@example.test", "a guess", client=f"10.0.{i}.1")
+            assert auth.login("alice@example.test", PASSWORD, **away)["status"] == ipc.THROTTLED
+            for days in (29.99, 29.99 + 29.9):  # each login begins them anew
+                set_days(days)
+                assert auth.login("alice@example.test", PASSWORD, **home)["status"] == ipc.OK
+            set_days(29.99 + 29.9 + 30.01)
+            assert auth.login("alice@example.test", PASSWORD, **home)["status"] == ipc.THROTTLED
+            # The account's own owner, somewhere else in that time, never had a place of his.
+            assert auth.login("alice@example.test", PASSWORD, **away)["status"] == ipc.THROTTLED
+    os.close(handle)
+    os.unlink(path)
+
+
+def hashes(authd):
+    with ipc.Client(f"{authd.run}/authd/ctl") as client:
+        return client.admin("status")[0][0]["password-hashes"]
+
+
+# Who can be asked for: (name, what makes that account)
+STRANGERS = ("nobody@example.test", "nobody@elsewhere.test", "no address", "disabled@example.test",
+             "removed@example.test", "admin@example.test", "alice@example.test")
+
+
+def add_strangers(authd):
+    for name in ("disabled", "removed"):
+        authd.admin("account", "add", f"{name}@example.test", secret=PASSWORD)
+    authd.admin("account", "add", "admin@example.test", "--admin", secret=PASSWORD)
+    authd.admin("account", "disable", "disabled@example.test")  # asks monitors that are not there
+    authd.admin("account", "remove", "removed@example.test")
+
+
+def test_who_exists_costs_as_many_hashes_as_who_does_not():
+    """One, with the same parameters, and the same answer: whatever is wrong with the login."""
+    with Authd(auth__cache_seconds="0") as authd:
+        authd.fill()
+        add_strangers(authd)
+        with authd.auth() as auth:
+            answers = set()
+            for user in STRANGERS:
+                before = hashes(authd)
+                answers.add(tuple(sorted(auth.login(user, "wrong password").items())))
+                assert hashes(authd) == before + 1, user
+            assert len(answers) == 1, answers
+            # Right, but of no use: as if it were wrong.
+            for user in ("disabled@example.test", "removed@example.test"):
+                before = hashes(authd)
+                answers.add(tuple(sorted(auth.login(user, PASSWORD).items())))
+                assert hashes(authd) == before + 1, user
+            assert len(answers) == 1, answers
+
+
+@pytest.mark.skipif("MS_TIMING" not in os.environ, reason="takes minutes: make check-long")
+def test_who_exists_takes_as_long_as_who_does_not():
+    """Medians within 5 %: the tries of all take turns, so that what the machine does meets all."""
+    tries = int(os.environ["MS_TIMING"])
+    times = {user: [] for user in STRANGERS}
+    with Authd(auth__cache_seconds="0", auth__argon2_memory="19M") as authd:
+        authd.fill()
+        add_strangers(authd)
+        with authd.auth() as auth:
+            for _ in range(tries):
+                for user in STRANGERS:
+                    began = time.perf_counter()
+                    assert auth.login(user, "wrong password")["status"] == ipc.FAILED
+                    times[user].append(time.perf_counter() - began)
+    medians = {user: statistics.median(found) * 1000 for user, found in times.items()}
+    print({user: f"{value:.3f} ms" for user, value in medians.items()})
+    assert max(medians.values()) <= min(medians.values()) * 1.05, medians
 
 
 def test_many_logins_at_once_give_some_temporary_failures():

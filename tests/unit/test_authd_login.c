@@ -1,5 +1,6 @@
 /* What stands between a guesser and a password: throttle, cache, hashes; and the rows' decoders. */
 #include "common/authd/cache.h"
+#include "common/authd/hashq.h"
 #include "common/authd/password.h"
 #include "common/authd/rows.h"
 #include "common/authd/throttle.h"
@@ -308,6 +309,74 @@ START_TEST(new_passwords)
 }
 END_TEST
 
+/* --- a few hashes at a time, a queue, and then no more ------------------------------------------
+ */
+#define JOBS 80
+static struct counted {
+	struct hash_job job;
+	bool has_started, is_done;
+} counted[JOBS];
+static unsigned running, most, finished;
+static struct loop *hash_loop;
+
+static enum hash_start count_start(struct hash_job *job)
+{
+	struct counted *c = container_of(job, struct counted, job);
+
+	ck_assert(!c->has_started);
+	c->has_started = true;
+	running++;
+	if (running > most)
+		most = running;
+	return HASH_GO;
+}
+
+static void count_done(struct hash_job *job)
+{
+	struct counted *c = container_of(job, struct counted, job);
+
+	ck_assert(c->has_started && !c->is_done && job->result == 1);
+	c->is_done = true;
+	running--;
+	if (++finished == 2 + 64)
+		loop_stop(hash_loop);
+}
+
+/* Two run, 64 wait, the next is refused; what waited runs in its order, never more than two. */
+START_TEST(hashes_at_once)
+{
+	const struct hash_params params = {64, 2, 1};
+	char phc[PHC_MAX + 1];
+	struct hashq *q;
+
+	ck_assert_int_eq(password_make(&params, SPAN("right"), phc, NULL), 0);
+	hash_loop = loop_new();
+	q = hashq_new(hash_loop, 2);
+	for (size_t i = 0; i < JOBS; i++) {
+		struct hash_job *job = &counted[i].job;
+		/* Results come over the loop, which does not run yet: nothing ends meanwhile. */
+		bool is_taken;
+
+		job->is_verify = true;
+		memcpy(job->phc, phc, sizeof(phc));
+		job->may_start = count_start;
+		job->done = count_done;
+		is_taken = hashq_submit(q, job, SPAN("right"), 64, false);
+		ck_assert_int_eq(is_taken, i < 2 + 64);
+		ck_assert_uint_eq(hashq_waiting(q), i < 2 ? 0 : i < 66 ? i - 1 : 64);
+	}
+	ck_assert_uint_eq(running, 2);
+	loop_run(hash_loop);
+	ck_assert_uint_eq(finished, 66);
+	ck_assert_uint_eq(most, 2);
+	ck_assert_uint_eq(hashq_started(q), 66);
+	for (size_t i = 0; i < JOBS; i++)
+		ck_assert_int_eq(counted[i].is_done, i < 66);
+	hashq_free(q);
+	loop_free(hash_loop);
+}
+END_TEST
+
 /* --- rows: every decoder is total ---------------------------------------------------------------
  */
 static struct alias_row alias_out;
@@ -463,6 +532,7 @@ int main(void)
 	tcase_add_test(c, hash_and_verify);
 	tcase_add_test(c, known_hash);
 	tcase_add_test(c, hash_strings);
+	tcase_add_test(c, hashes_at_once);
 	tcase_add_test(c, new_passwords);
 	tcase_add_loop_test(c, rows_cut_anywhere, 0, 7);
 	tcase_add_test(c, rows_round_trip);
