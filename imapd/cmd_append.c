@@ -31,6 +31,7 @@ struct append_message {
 	size_t keyword_count;
 	struct arena words;
 	bool has_date, is_literal8;
+	bool is_utf8; /* in "UTF8 (...)": an internationalized message (RFC 6855 section 4) */
 	int64_t date;
 };
 
@@ -126,7 +127,7 @@ static int write_one(struct append_task *w, struct db_txn *txn, uint64_t mailbox
 {
 	struct session *s = w->task.session;
 	const struct store_append what = {
-	    .flags = m->flags,
+	    .flags = m->flags | (m->is_utf8 ? MESSAGE_UTF8 : 0),
 	    .keywords = m->keywords,
 	    .keyword_count = m->keyword_count,
 	    .internaldate = m->has_date ? m->date : clock_now(),
@@ -411,7 +412,7 @@ static bool keep_flags(struct append_message *m, const struct flag_list *f)
 	return true;
 }
 
-/* '(flags) "date" ' of which any may be missing. */
+/* '(flags) "date" ' of which any may be missing; and "UTF8 (~", closed behind the literal. */
 static bool parse_message(struct parser *p, struct append_message *m)
 {
 	struct flag_list flags;
@@ -427,7 +428,10 @@ static bool parse_message(struct parser *p, struct append_message *m)
 		    !parse_sp(p))
 			return false;
 	}
+	m->is_utf8 = span_take_iword(&p->in, SPAN("UTF8 ("));
 	m->is_literal8 = parse_chr(p, '~');
+	if (m->is_utf8 && !m->is_literal8)
+		return false;
 	return p->in.n > 0 && p->in.p[0] == '{' && !memchr(p->in.p, ' ', p->in.n);
 }
 
@@ -446,6 +450,8 @@ static void add_message(struct append *a, struct span line)
 	a->count++;
 	if (!parse_message(&p, m))
 		refuse(a, "BAD APPEND mailbox [(flag...)] [\"date-time\"] literal");
+	else if (m->is_utf8 && !a->session->has_utf8)
+		refuse(a, "BAD UTF8 needs ENABLE UTF8=ACCEPT");
 }
 
 /* "REPLACE number mailbox": the number, of the one message that is replaced. */
@@ -496,8 +502,9 @@ static bool parse_command(struct append *a, struct parser *p)
 void append_begin(struct session *s, uint64_t size, bool is_sync)
 {
 	struct append *a = mem_zalloc(sizeof(*a));
-	struct parser p = {
-	    .in = span_sub(strbuf_span(&s->line), 0, s->line.n - 2), .arena = &s->arena};
+	struct parser p = {.in = span_sub(strbuf_span(&s->line), 0, s->line.n - 2),
+	    .arena = &s->arena,
+	    .is_utf8 = s->has_utf8};
 
 	a->session = s;
 	s->append = a;
@@ -541,9 +548,12 @@ static void end_message(struct append *a)
 void append_line_end(struct session *s, struct span line)
 {
 	struct append *a = s->append;
-	bool is_more = line.n > 0;
+	bool is_more;
 
 	end_message(a);
+	if (a->last->is_utf8 && !span_take_chr(&line, ')'))
+		refuse(a, "BAD UTF8 ends in a parenthesis");
+	is_more = line.n > 0;
 	if (is_more && (a->is_replace || line.p[0] != ' '))
 		refuse(a, "BAD Only a space may follow a message");
 	if (is_more && find_literal(line, &a->size, &a->is_sync)) {

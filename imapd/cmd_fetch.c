@@ -20,7 +20,7 @@ struct fetch {
 	struct store_snapshot *snap;
 	struct uidset uids;
 	size_t range, next; /* where we are: in uids.r, in snap->messages */
-	bool in_message, is_broken;
+	bool in_message, is_broken, on_reader;
 	size_t sent_from; /* where the message begins in this slice's output; SIZE_MAX: before it */
 	size_t failed;
 	struct err why; /* of the first that failed */
@@ -31,7 +31,8 @@ struct fetch {
 	struct uidset to_mark;     /* of the batch */
 	struct store_message *now; /* BATCH: those, as they are since they were marked */
 	size_t now_count;
-	struct uidset marked; /* by this command; the answers say so */
+	struct uidset marked;     /* by this command; the answers say so */
+	struct uidset downgraded; /* RFC 6858: were told in another form than they are stored */
 	bool wrote;
 
 	struct uidset known, vanished; /* of QRESYNC's VANISHED: asked for, found */
@@ -121,6 +122,7 @@ static void fetch_clear(struct task *t)
 	uidset_clear(&f->to_mark);
 	mem_free(f->now);
 	uidset_clear(&f->marked);
+	uidset_clear(&f->downgraded);
 	uidset_clear(&f->known);
 	uidset_clear(&f->vanished);
 	rows_free(f->rebuilt);
@@ -166,14 +168,23 @@ static const struct store_message *marked_now(const struct fetch *f, uint32_t ui
 	return NULL;
 }
 
-/* One message, or more of it. False: the slice or the batch is over. */
+/* Does the message at hand, or the next one, need a reader thread? */
+static bool needs_reader(const struct fetch *f)
+{
+	if (f->rq.needs_store)
+		return true;
+	return f->in_message ? f->writer.is_downgraded
+			     : fetch_is_downgraded(&f->rq, &f->snap->messages[f->next]);
+}
+
+/* One message, or more of it. False: the slice or the batch is over, or it needs a reader. */
 static bool write_one(struct fetch *f, struct err *err)
 {
 	struct fetch_writer *w = &f->writer;
 	int rc;
 
 	if (!f->in_message) {
-		if (is_over(f) || f->next >= f->batch_end)
+		if (is_over(f) || f->next >= f->batch_end || (!f->on_reader && needs_reader(f)))
 			return false;
 		f->in_message = true;
 		f->sent_from = w->out.n;
@@ -193,8 +204,10 @@ static bool write_one(struct fetch *f, struct err *err)
 		if (f->failed++ == 0)
 			f->why = *err;
 		*err = (struct err)ERR_INIT;
+	} else if (w->is_downgraded && message_is_downgraded(&w->m)) {
+		uidset_add(&f->downgraded, w->row->uid);
 	}
-	if (w->m.is_rebuilt)
+	if (message_has_new_row(&w->m))
 		rows_add(f->rebuilt, &w->m);
 	f->in_message = false;
 	f->next++;
@@ -218,7 +231,9 @@ static void fetch_read(struct task *t, struct db_txn *txn, struct err *err)
 	message_slice(&f->writer.m, txn);
 	if (!f->rebuilt)
 		f->rebuilt = rows_new(f->snap->account);
+	f->on_reader = true;
 	write_slice(f, err);
+	f->on_reader = false;
 }
 
 /* --- \Seen ------------------------------------------------------------------------------------ */
@@ -402,11 +417,33 @@ static const char *failure(enum err_code code)
 	}
 }
 
+/* The tagged answer's text. */
+static void fetch_result(const struct fetch *f, struct strbuf *text)
+{
+	if (f->failed) {
+		strbuf_add_str(text, failure(f->why.code));
+		return;
+	}
+	if (f->downgraded.n > 0) {
+		strbuf_add_str(text, "OK [DOWNGRADED ");
+		uidset_format(text, &f->downgraded);
+		strbuf_add_str(text, "] Fetched");
+	}
+	/* Too many to be told. */
+	if (text->failed)
+		strbuf_reset(text);
+	if (text->n == 0)
+		strbuf_add_str(text, "OK Fetched");
+}
+
 static void fetch_end(struct fetch *f)
 {
 	struct session *s = f->task.session;
 	bool may_expunge = s->is_uid, wrote = f->wrote;
-	const char *text = f->failed ? failure(f->why.code) : "OK Fetched";
+	struct strbuf text;
+
+	strbuf_init(&text, 256 * 1024);
+	fetch_result(f, &text);
 
 	if (f->failed)
 		log_error("imap-fetch", LOG_STR("session", s->id),
@@ -417,9 +454,10 @@ static void fetch_end(struct fetch *f)
 		s->expected.is_set = false;
 	task_free(&f->task);
 	if (wrote)
-		finish_refresh(s, may_expunge, text);
+		finish_refresh(s, may_expunge, text.p);
 	else
-		finish_sync(s, may_expunge, text);
+		finish_sync(s, may_expunge, text.p);
+	strbuf_clear(&text);
 }
 
 /* Sends a slice. False: the connection had to be given up. */
@@ -472,7 +510,7 @@ static void fetch_continue(struct session *s)
 			mark_batch(f);
 			return;
 		}
-		if (f->rq.needs_store) {
+		if (needs_reader(f)) {
 			f->task.read = fetch_read;
 			f->task.done = fetch_done;
 			task_read(&f->task);
@@ -520,6 +558,7 @@ void cmd_fetch(struct session *s, struct parser *p)
 
 	f->task.clear = fetch_clear;
 	f->rq.is_uid = s->is_uid;
+	f->rq.is_utf8 = s->has_utf8;
 	f->snap = store_snapshot_ref(s->view->snap);
 	if (!parse(s, p, f, &seq)) {
 		task_free(&f->task);

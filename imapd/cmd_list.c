@@ -320,10 +320,12 @@ static void write_attributes(
 static void write_entry(
     struct strbuf *b, const struct list_task *l, const struct list_entry *e, uint64_t append_limit)
 {
+	bool is_utf8 = l->task.session->has_utf8;
+
 	strbuf_add_str(b, l->options & IS_LSUB ? "* LSUB (" : "* LIST (");
 	write_attributes(b, l, e);
 	strbuf_add_str(b, ") \"/\" ");
-	write_mailbox(b, e->name);
+	write_mailbox(b, e->name, is_utf8);
 	if ((l->options & SELECT_RECURSIVEMATCH) && e->has_selected_below) {
 		struct word_writer w = {b, ""};
 
@@ -336,7 +338,7 @@ static void write_entry(
 	}
 	strbuf_add_str(b, "\r\n");
 	if (has_status(l, e))
-		write_status(b, e->mb, &e->status, l->items, append_limit);
+		write_status(b, e->mb, &e->status, l->items, append_limit, is_utf8);
 }
 
 static void list_go_on(struct session *s)
@@ -419,9 +421,9 @@ static bool parse_options(struct parser *p, const struct option_name *names, siz
 }
 
 /* Decodes and normalises; what is no name in any coding matches nothing. */
-static void decode(struct strbuf *out, struct span raw)
+static void decode(struct strbuf *out, struct span raw, bool is_utf8)
 {
-	if (!mail_mutf7_to_utf8(out, raw))
+	if (is_utf8 || !mail_mutf7_to_utf8(out, raw))
 		strbuf_add(out, raw);
 }
 
@@ -432,8 +434,8 @@ static bool add_pattern(struct session *s, struct list_task *l, struct span ref,
 
 	strbuf_init(&text, 2 * PATTERN_BYTES_MAX);
 	strbuf_init(&nfc, PATTERN_BYTES_MAX);
-	decode(&text, ref);
-	decode(&text, raw);
+	decode(&text, ref, s->has_utf8);
+	decode(&text, raw, s->has_utf8);
 	if (!text.failed && mail_utf8_nfc(&nfc, strbuf_span(&text)) && nfc.n <= LIST_PATTERN_MAX) {
 		is_good = list_pattern_compile(
 		    &l->patterns[l->pattern_count], &s->arena, strbuf_span(&nfc));

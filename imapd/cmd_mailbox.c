@@ -3,13 +3,28 @@
 #include "imapd/mailbox.h"
 
 #include "common/base/mem.h"
+#include "common/base/utf8.h"
 #include "common/mail/imapstr.h"
 #include "common/mail/mutf7.h"
 
-void write_mailbox(struct strbuf *b, struct span name)
+void write_mailbox(struct strbuf *b, struct span name, bool is_utf8)
 {
 	struct strbuf coded;
 
+	if (is_utf8 && !utf8_is_ascii(name)) {
+		strbuf_add_chr(b, '"');
+		for (size_t i = 0; i < name.n; i++) {
+			if (name.p[i] == '"' || name.p[i] == '\\')
+				strbuf_add_chr(b, '\\');
+			strbuf_add_chr(b, name.p[i]);
+		}
+		strbuf_add_chr(b, '"');
+		return;
+	}
+	if (is_utf8) {
+		mail_write_astring(b, name);
+		return;
+	}
 	/* A character of one byte never takes more than five: "&", three and "-". */
 	strbuf_init(&coded, 5 * STORE_NAME_MAX);
 	if (!mail_mutf7_from_utf8(&coded, name))

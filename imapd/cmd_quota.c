@@ -100,7 +100,7 @@ void cmd_getquotaroot(struct session *s, struct parser *p)
 	}
 	strbuf_init(&b, 16 * 1024);
 	strbuf_add_str(&b, "* QUOTAROOT ");
-	write_mailbox(&b, span_of(name));
+	write_mailbox(&b, span_of(name), s->has_utf8);
 	strbuf_add_str(&b, has_quota(s) ? " \"\"\r\n" : "\r\n");
 	conn_write(s->conn, strbuf_span(&b));
 	strbuf_clear(&b);

@@ -18,6 +18,7 @@ void write_capabilities(struct session *s, struct strbuf *b)
 	strbuf_add_str(b,
 	    " ENABLE IDLE NAMESPACE UNSELECT CHILDREN SPECIAL-USE CREATE-SPECIAL-USE LIST-EXTENDED"
 	    " LIST-STATUS STATUS=SIZE UIDPLUS MOVE MULTIAPPEND REPLACE CONDSTORE QRESYNC"
+	    " UTF8=ACCEPT"
 	    " BINARY ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY ESORT"
 	    " THREAD=REFERENCES THREAD=ORDEREDSUBJECT"
 	    " PREVIEW SAVEDATE OBJECTID QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE");
@@ -133,7 +134,7 @@ void cmd_compress(struct session *s, struct parser *p)
 
 void cmd_enable(struct session *s, struct parser *p)
 {
-	bool condstore = false, qresync = false;
+	bool condstore = false, qresync = false, utf8 = false;
 	struct span word;
 
 	do {
@@ -143,16 +144,19 @@ void cmd_enable(struct session *s, struct parser *p)
 		}
 		condstore |= span_ieq(word, SPAN("CONDSTORE"));
 		qresync |= span_ieq(word, SPAN("QRESYNC"));
+		utf8 |= span_ieq(word, SPAN("UTF8=ACCEPT"));
 	} while (parse_sp(p));
 	if (!parse_end(p)) {
 		finish_bad(s, "ENABLE needs names of capabilities");
 		return;
 	}
 	/* RFC 5161 section 3.1: what was not enabled before, and is known, is listed. */
-	untagged(s, "ENABLED%s%s", condstore ? " CONDSTORE" : "", qresync ? " QRESYNC" : "");
+	untagged(s, "ENABLED%s%s%s", condstore ? " CONDSTORE" : "", qresync ? " QRESYNC" : "",
+	    utf8 ? " UTF8=ACCEPT" : "");
 	if (condstore || qresync)
 		session_enable_condstore(s);
 	s->has_qresync |= qresync;
+	s->has_utf8 |= utf8;
 	finish(s, "OK Enabled");
 }
 

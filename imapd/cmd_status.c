@@ -95,12 +95,12 @@ static uint64_t status_value(const struct store_mailbox *mb, const struct mailbo
 }
 
 void write_status(struct strbuf *b, const struct store_mailbox *mb, const struct mailbox_status *st,
-    unsigned items, uint64_t append_limit)
+    unsigned items, uint64_t append_limit, bool is_utf8)
 {
 	const char *sep = " (";
 
 	strbuf_add_str(b, "* STATUS ");
-	write_mailbox(b, span_of(mb->name));
+	write_mailbox(b, span_of(mb->name), is_utf8);
 	for (size_t i = 0; i < ARRAY_LEN(status_names); i++) {
 		unsigned item = status_names[i].item;
 
@@ -147,7 +147,7 @@ static void answer(struct session *s, const struct store_mailbox *mb,
 	struct strbuf b;
 
 	strbuf_init(&b, 16 * 1024);
-	write_status(&b, mb, st, items, config_u64(s->cfg, SET_SMTP_MESSAGE_MAX));
+	write_status(&b, mb, st, items, config_u64(s->cfg, SET_SMTP_MESSAGE_MAX), s->has_utf8);
 	conn_write(s->conn, strbuf_span(&b));
 	strbuf_clear(&b);
 	finish_sync(s, true, "OK Status told");
@@ -236,7 +236,7 @@ static void status_done(struct task *t)
 /* The mailbox of a line "tag STATUS mailbox (...)". */
 static bool take_status(struct session *s, struct span line, char name[STORE_NAME_MAX + 1])
 {
-	struct parser p = {.in = line, .arena = &s->arena};
+	struct parser p = {.in = line, .arena = &s->arena, .is_utf8 = s->has_utf8};
 	struct span word;
 
 	if (!span_split(&p.in, ' ', &word) || !parse_atom(&p, &word) ||

@@ -160,7 +160,7 @@ static void run(struct session *s, struct parser *p, const struct command *c)
 
 void command_run(struct session *s)
 {
-	struct parser p = {.arena = &s->arena};
+	struct parser p = {.arena = &s->arena, .is_utf8 = s->has_utf8};
 	const struct command *c;
 	struct span name;
 	bool is_uid;

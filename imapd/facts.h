@@ -7,8 +7,8 @@
 #ifndef MS_IMAPD_FACTS_H
 #define MS_IMAPD_FACTS_H
 
+#include "common/store/message_read.h"
 #include "imapd/imap.h"
-#include "imapd/message.h"
 
 #define FACTS_BYTES_MAX ((size_t)512 * 1024 * 1024)
 #define FACTS_KEPT_MS (10 * 60 * 1000)

@@ -4,8 +4,8 @@
 #define MS_IMAPD_FETCH_H
 
 #include "common/mail/charset.h"
+#include "common/store/message_read.h"
 #include "imapd/imap.h"
-#include "imapd/message.h"
 
 #define FETCH_FIELDS_MAX 1000 /* names in one HEADER.FIELDS */
 
@@ -44,7 +44,9 @@ struct fetch_item {
 struct fetch_request {
 	struct fetch_item *first, *last;
 	bool is_uid;
-	bool needs_store; /* some item is not in the snapshot */
+	bool is_utf8; /* the client reads UTF-8 in headers (RFC 6855): nothing is downgraded */
+	bool needs_content; /* something that is not the same of a downgraded message */
+	bool needs_store;   /* some item is not in the snapshot */
 	bool needs_cache, needs_fields, needs_body, needs_binary;
 	bool sets_seen;  /* some item is not a PEEK */
 	bool has_modseq; /* asked for, or by CHANGEDSINCE */
@@ -87,6 +89,7 @@ struct fetch_writer {
 	const struct fetch_item *item;      /* the next one */
 	const struct store_message *marked; /* as it is since it became \Seen by this; or NULL */
 	bool is_begun, has_item;
+	bool is_downgraded;
 	uint64_t at, left; /* bytes of the message that an item still has to write */
 	struct fetch_binary binary;
 };
@@ -96,6 +99,8 @@ void fetch_writer_init(struct fetch_writer *w, struct store *store,
 void fetch_writer_clear(struct fetch_writer *w);
 /* Sets the next message. marked: how it is since it became \Seen by this; NULL if it did not. */
 void fetch_writer_set(struct fetch_writer *w, size_t index, const struct store_message *marked);
+/* Is it told in another form than it is stored? Then it needs the store for its size too. */
+bool fetch_is_downgraded(const struct fetch_request *rq, const struct store_message *m);
 /*
  * Writes on with the message that was set: 0 it is complete, 1 the slice is over (out is full, or
  * enough was done), -1 err: ERR_UNSUPPORTED is an encoding that BINARY cannot undo.

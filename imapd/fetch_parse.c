@@ -90,6 +90,8 @@ static bool add_plain(struct parser *p, struct fetch_request *rq, struct span na
 			continue;
 		rq->needs_store |= !(plain_items[i].flags & IN_SNAPSHOT);
 		rq->needs_cache |= (plain_items[i].flags & IN_CACHE) != 0;
+		rq->needs_content |=
+		    plain_items[i].kind == FETCH_SIZE || (plain_items[i].flags & IN_CACHE) != 0;
 		rq->has_modseq |= plain_items[i].kind == FETCH_MODSEQ;
 		return add_item(p, rq, plain_items[i].kind, plain_items[i].name) != NULL;
 	}
@@ -102,7 +104,7 @@ static bool add_plain(struct parser *p, struct fetch_request *rq, struct span na
 		if (!it)
 			return false;
 		it->section.kind = rfc822_items[i].kind;
-		rq->needs_store = rq->needs_body = true;
+		rq->needs_store = rq->needs_content = rq->needs_body = true;
 		rq->needs_cache |= it->section.kind != MAIL_SECTION_WHOLE;
 		rq->sets_seen |= !rfc822_items[i].is_quiet;
 		return true;
@@ -194,7 +196,7 @@ static bool parse_preview(struct parser *p, struct fetch_request *rq)
 
 	if (!it)
 		return false;
-	rq->needs_store = true;
+	rq->needs_store = rq->needs_content = true;
 	if (!span_take_iword(&p->in, SPAN(" ("))) {
 		rq->needs_body = true;
 		return true;
@@ -218,7 +220,7 @@ static bool parse_item(struct parser *p, struct fetch_request *rq)
 		if (!span_take_iword(&p->in, section_items[i].name))
 			continue;
 		it = add_item(p, rq, kind, word);
-		rq->needs_store = true;
+		rq->needs_store = rq->needs_content = true;
 		rq->needs_binary |= kind != FETCH_SECTION;
 		rq->sets_seen |= !section_items[i].is_quiet;
 		if (!it || !parse_section(p, it, word))

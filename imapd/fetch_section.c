@@ -59,7 +59,7 @@ static int read_header(
 
 	if (n > MESSAGE_WHOLE_MAX)
 		return err_set(err, ERR_LIMIT, "a header of %llu bytes", (unsigned long long)n);
-	if (w->m.has_bytes) {
+	if (w->m.has_bytes && !w->is_downgraded) {
 		*header = span_sub(strbuf_span(&w->m.bytes), (size_t)at, (size_t)n);
 		return 0;
 	}

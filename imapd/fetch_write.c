@@ -28,6 +28,11 @@ void fetch_writer_clear(struct fetch_writer *w)
 	uidset_clear(&w->recent);
 }
 
+bool fetch_is_downgraded(const struct fetch_request *rq, const struct store_message *m)
+{
+	return (m->flags & MESSAGE_UTF8) && !rq->is_utf8 && rq->needs_content;
+}
+
 void fetch_writer_set(struct fetch_writer *w, size_t index, const struct store_message *marked)
 {
 	w->index = index;
@@ -37,8 +42,11 @@ void fetch_writer_set(struct fetch_writer *w, size_t index, const struct store_m
 	w->is_begun = w->has_item = false;
 	w->left = 0;
 	w->binary.item = NULL;
-	if (w->rq->needs_store)
+	w->is_downgraded = fetch_is_downgraded(w->rq, w->row);
+	if (w->rq->needs_store || w->is_downgraded)
 		message_set(&w->m, w->row->object, w->row->size);
+	if (w->is_downgraded)
+		message_want_downgraded(&w->m);
 }
 
 static void separate(struct fetch_writer *w)
@@ -102,7 +110,7 @@ static void write_plain(struct fetch_writer *w, const struct fetch_item *it)
 		write_date(w, w->row->savedate);
 		break;
 	case FETCH_SIZE:
-		strbuf_add_u64(&w->out, w->row->size);
+		strbuf_add_u64(&w->out, w->is_downgraded ? w->m.size : w->row->size);
 		break;
 	case FETCH_MODSEQ:
 		write_modseq(w);
@@ -230,8 +238,10 @@ static void end(struct fetch_writer *w)
 /* What may fail fails here, before the first byte of the message. */
 static int prepare(struct fetch_writer *w, struct err *err)
 {
-	int rc = 0;
+	int rc = w->is_downgraded ? message_downgrade(&w->m, err) : 0;
 
+	if (rc != 0)
+		return rc;
 	if (w->rq->needs_binary)
 		rc = fetch_binary_check(w, err);
 	else if (w->rq->needs_cache)

@@ -117,6 +117,7 @@ struct session {
 	enum session_wait wait;
 	bool is_closing;                 /* the session ends when the loop's turn does */
 	bool has_condstore, has_qresync; /* RFC 7162: enabled; qresync implies condstore */
+	bool has_utf8;                   /* RFC 6855: UTF8=ACCEPT is enabled */
 	bool is_uid;                     /* the command has the UID prefix: answers name UIDs */
 	unsigned pending;                /* jobs and operations that will come back */
 	unsigned bad;

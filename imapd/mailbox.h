@@ -9,8 +9,9 @@
 
 #include "common/store/store.h"
 
-/* A mailbox name in modified UTF-7, as an astring (RFC 3501 section 5.1.3). */
-void write_mailbox(struct strbuf *b, struct span name);
+/* A mailbox name as an astring: in modified UTF-7 (RFC 3501 section 5.1.3), or with UTF8=ACCEPT in
+ * UTF-8 (RFC 6855 section 3). */
+void write_mailbox(struct strbuf *b, struct span name, bool is_utf8);
 /* The object id of a mailbox (RFC 8474), without parentheses. */
 void write_mailbox_id(struct strbuf *b, uint64_t id);
 
@@ -41,6 +42,6 @@ int status_load(struct db_txn *txn, uint64_t account, const struct store_mailbox
     unsigned items, struct mailbox_status *st, struct err *err);
 /* "* STATUS name (...)" and CRLF. */
 void write_status(struct strbuf *b, const struct store_mailbox *mb, const struct mailbox_status *st,
-    unsigned items, uint64_t append_limit);
+    unsigned items, uint64_t append_limit, bool is_utf8);
 
 #endif

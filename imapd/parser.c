@@ -179,6 +179,8 @@ bool parse_mailbox(struct parser *p, struct span *out)
 
 	if (!parse_astring(p, &raw) || raw.n > 4 * STORE_NAME_MAX)
 		return false;
+	if (p->is_utf8)
+		return arena_copy(p->arena, raw, out);
 	strbuf_init(&utf8, 8 * STORE_NAME_MAX);
 	/* Clients that never learnt modified UTF-7 send UTF-8: meant well, and unmistakable. */
 	is_good = mail_mutf7_to_utf8(&utf8, raw) || strbuf_add(&utf8, raw);

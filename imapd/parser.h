@@ -15,6 +15,7 @@
 struct parser {
 	struct span in;
 	struct arena *arena;
+	bool is_utf8; /* UTF8=ACCEPT is enabled (RFC 6855): mailbox names are UTF-8 */
 };
 
 bool parse_end(const struct parser *p); /* nothing is left */
@@ -29,7 +30,7 @@ bool parse_nstring(struct parser *p, struct span *out);      /* NIL: out->p NULL
 bool parse_list_mailbox(struct parser *p, struct span *out); /* astring with * and % */
 bool parse_number(struct parser *p, uint64_t max, uint64_t *out);
 bool parse_nz_number(struct parser *p, uint32_t *out);
-/* A mailbox name: modified UTF-7 decoded to UTF-8 in the arena. */
+/* A mailbox name in UTF-8, decoded from modified UTF-7 in the arena unless the parser is_utf8. */
 bool parse_mailbox(struct parser *p, struct span *out);
 
 /* A sequence-set as it was typed; '*' is 0. */

@@ -11,8 +11,8 @@
 #include "common/mail/charset.h"
 #include "common/mail/envelope.h"
 #include "common/mail/imapstr.h"
+#include "common/store/message_read.h"
 #include "imapd/imap.h"
-#include "imapd/message.h"
 
 #define SEARCH_KEYS_MAX 4000
 #define SEARCH_DEPTH_MAX 200

@@ -354,7 +354,8 @@ static bool take_charset(struct parsing *x)
 {
 	if (!span_take_iword(&x->p->in, SPAN("CHARSET ")))
 		return true;
-	if (!parse_astring(x->p, &x->charset) || !parse_sp(x->p))
+	/* With UTF8=ACCEPT all is UTF-8 already (RFC 6855 section 3). */
+	if (x->s->has_utf8 || !parse_astring(x->p, &x->charset) || !parse_sp(x->p))
 		return give_up(x, SEARCH_BAD);
 	return true;
 }

@@ -149,7 +149,7 @@ static bool is_as_expected(
 
 	switch (c->mode) {
 	case FLAGS_SET:
-		return now->flags == c->flags && now->keywords == keywords;
+		return (now->flags & FLAGS_ALL) == c->flags && now->keywords == keywords;
 	case FLAGS_ADD:
 		return now->flags == (old->flags | c->flags) &&
 		       now->keywords == (old->keywords | keywords);

@@ -145,6 +145,11 @@ void cmd_stls(struct session *s, struct span arg)
 		reply_bad(s, conn_is_tls(s->conn) ? "TLS is active" : "No TLS on this port");
 		return;
 	}
+	/* RFC 6856 section 2.1 */
+	if (s->has_utf8) {
+		reply_bad(s, "STLS comes before UTF8");
+		return;
+	}
 	s->user[0] = '\0';
 	reply_ok(s, "Begin TLS");
 	if (conn_start_tls(s->conn, s->listener->tls, &err) < 0) {
@@ -167,8 +172,10 @@ void cmd_capa(struct session *s, struct span arg)
 	conn_write(s->conn, SPAN("IMPLEMENTATION mailstead\r\n.\r\n"));
 }
 
-/* RFC 6856 2.1: messages are kept as they came, so the mode changes nothing but the permission. */
+/* RFC 6856 section 2: messages as they came. LIST and STAT say the size of that form in any case
+ * (RFC 6858 lets them). */
 void cmd_utf8(struct session *s, struct span arg)
 {
+	s->has_utf8 = true;
 	reply_ok(s, "UTF-8 enabled");
 }

@@ -10,7 +10,7 @@
 #include "common/daemon/role.h"
 #include "common/net/conn.h"
 #include "common/sasl/sasl.h"
-#include "common/store/store.h"
+#include "common/store/message_read.h"
 
 #define POP3_LINE_MAX (SASL_LINE_MAX + 2)
 #define POP3_SLICE_MAX (128 * 1024) /* bytes of a message sent between two looks at the client */
@@ -47,6 +47,8 @@ struct transfer {
 	uint64_t account, object;
 	struct blob_dir *blobs;
 	struct blob_reader *reader;
+	struct message *downgraded; /* RFC 6858; or NULL: the message as it is stored */
+	uint64_t at;                /* in it */
 	struct strbuf out;
 	bool is_top, is_done, is_running;
 	uint64_t body_lines; /* TOP: lines still to send */
@@ -64,6 +66,7 @@ struct session {
 	char client[NET_ADDR_TEXT];
 	enum session_wait wait;
 	bool is_in_transaction, is_closing;
+	bool has_utf8;    /* RFC 6856: messages as they are */
 	unsigned pending; /* jobs and operations that will come back */
 	unsigned bad_commands;
 

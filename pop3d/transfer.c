@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define READ_MAX (16 * 1024)
+
 /* A line has ended: the header's end, or one of TOP's body lines. */
 static void line_ended(struct transfer *t)
 {
@@ -69,13 +71,43 @@ void transfer_encode_end(struct transfer *t)
 void transfer_clear(struct transfer *t)
 {
 	blob_reader_free(t->reader);
+	if (t->downgraded)
+		message_clear(t->downgraded);
+	mem_free(t->downgraded);
 	strbuf_clear(&t->out);
 	memset(t, 0, sizeof(*t));
 }
 
+/* The next bytes of a message that the client cannot read as it is stored. */
+static int downgraded_slice(struct transfer *t, struct db_txn *txn, struct err *err)
+{
+	struct message *m = t->downgraded;
+	struct strbuf piece;
+	uint64_t n, got = 1;
+	int rc;
+
+	message_slice(m, txn);
+	rc = message_downgrade(m, err);
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	strbuf_init(&piece, (size_t)MESSAGE_STEP + READ_MAX);
+	while (rc == 0 && got > 0 && !t->is_done && t->out.n < POP3_SLICE_MAX) {
+		strbuf_reset(&piece);
+		n = m->size - t->at < READ_MAX ? m->size - t->at : READ_MAX;
+		rc = message_read(m, t->at, n, &piece, &got, err);
+		t->at += got;
+		transfer_encode(t, strbuf_span(&piece));
+		t->is_done |= rc == 0 && t->at == m->size;
+	}
+	strbuf_clear(&piece);
+	if (rc == 0 && t->is_done)
+		transfer_encode_end(t);
+	return rc;
+}
+
 static int transfer_slice(struct transfer *t, struct db_txn *txn, struct err *err)
 {
-	char buf[16 * 1024];
+	char buf[READ_MAX];
 	struct blob blob;
 	size_t n = 1;
 
@@ -98,7 +130,10 @@ static void transfer_run(struct db_job *job, struct db_txn *txn)
 {
 	struct transfer *t = container_of(job, struct transfer, job);
 
-	transfer_slice(t, txn, &job->err);
+	if (t->downgraded)
+		downgraded_slice(t, txn, &job->err);
+	else
+		transfer_slice(t, txn, &job->err);
 }
 
 /* Nothing was sent yet: an error reply. In the middle of a message only closing is honest. */
@@ -173,6 +208,12 @@ static void transfer_start(struct session *s, size_t i, bool is_top, uint64_t li
 	    .at_line_start = true,
 	    .line_is_empty = true,
 	};
+	if ((s->drop->messages[i].flags & MESSAGE_UTF8) && !s->has_utf8) {
+		t->downgraded = mem_zalloc(sizeof(*t->downgraded));
+		message_init(t->downgraded, t->blobs, t->account);
+		message_set(t->downgraded, t->object, s->drop->messages[i].size);
+		message_want_downgraded(t->downgraded);
+	}
 	/* Doubled dots and added CRs make at most twice the bytes of one read more. */
 	strbuf_init(&t->out, POP3_SLICE_MAX + 64 * 1024);
 	s->wait = WAIT_RESULT;

@@ -84,7 +84,7 @@ static int mbox_begin(struct output *o, const struct letter *l)
 static void put_status(struct output *o)
 {
 	fprintf(o->f, "Status: %sO\n", o->flags & FLAG_SEEN ? "R" : "");
-	if (o->flags & ~(uint32_t)FLAG_SEEN)
+	if (o->flags & FLAGS_ALL & ~FLAG_SEEN)
 		fprintf(o->f, "X-Status: %s%s%s%s\n", o->flags & FLAG_ANSWERED ? "A" : "",
 		    o->flags & FLAG_FLAGGED ? "F" : "", o->flags & FLAG_DELETED ? "D" : "",
 		    o->flags & FLAG_DRAFT ? "T" : "");

@@ -98,7 +98,7 @@ static int append_one(struct taking *t, struct db_txn *txn, struct taken *one, s
 	struct span keywords[STORE_KEYWORDS_MAX];
 	unsigned char buf[KNOWN_KEY];
 	struct store_mailbox mb;
-	struct store_append m = {.flags = one->letter.flags & FLAGS_ALL,
+	struct store_append m = {.flags = one->letter.flags & FLAGS_STORED,
 	    .keywords = keywords,
 	    .keyword_count = split_keywords(&one->letter, keywords, STORE_KEYWORDS_MAX),
 	    .internaldate = one->letter.date,

@@ -16,7 +16,7 @@ static void flags_apply(const struct flags_op *op, struct store_message *m)
 
 	switch (op->ch->mode) {
 	case FLAGS_SET:
-		m->flags = flags;
+		m->flags = flags | (m->flags & ~FLAGS_ALL);
 		m->keywords = op->bits;
 		break;
 	case FLAGS_ADD:

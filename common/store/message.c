@@ -8,7 +8,7 @@ int store_append(struct db_txn *txn, uint64_t account, uint64_t mailbox,
 	struct chunk_appender app;
 	struct account_row a;
 	struct mailbox_row row;
-	struct store_message msg = {.flags = m->flags & FLAGS_ALL,
+	struct store_message msg = {.flags = m->flags & FLAGS_STORED,
 	    .size = m->blob->size,
 	    .internaldate = m->internaldate,
 	    .savedate = clock_now()};

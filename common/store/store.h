@@ -171,6 +171,11 @@ int store_subscription_list(struct db_txn *txn, uint64_t account,
 #define FLAG_DELETED (1u << 3)
 #define FLAG_DRAFT (1u << 4)
 #define FLAGS_ALL 0x1fu
+/* Beside the flags, but none of IMAP's: nobody changes it. The message came as an internationalized
+ * one (SMTPUTF8, RFC 6531; APPEND's UTF8, RFC 6855): clients that cannot read that get it
+ * downgraded (message_downgrade). */
+#define MESSAGE_UTF8 (1u << 5)
+#define FLAGS_STORED (FLAGS_ALL | MESSAGE_UTF8)
 
 struct store_message {
 	uint32_t uid;
@@ -221,7 +226,7 @@ int store_object_thread(
     struct db_txn *txn, uint64_t account, uint64_t object, uint64_t *thread, struct err *err);
 
 struct store_append {
-	uint32_t flags;
+	uint32_t flags;              /* FLAGS_STORED */
 	const struct span *keywords; /* names */
 	size_t keyword_count;
 	int64_t internaldate;

@@ -225,6 +225,7 @@ static int put_run(struct db_op *op, struct db_txn *txn, struct err *err)
 	struct put *p = container_of(op, struct put, op);
 	struct delivery *d = p->delivery;
 	struct store_append m = {
+	    .flags = d->entry.is_utf8 ? MESSAGE_UTF8 : 0,
 	    .internaldate = d->entry.arrival,
 	    .blob = &d->message->blob,
 	    .cache = d->message->cache,

@@ -49,7 +49,7 @@ def delivered(mail):
     with smtp(mail, "smtp", "starttls") as session:
         for letter in LETTERS.values():
             send_raw(session, "stranger@far.example", [BOB], complete(letter),
-                     ("BODY=8BITMIME", "SMTPUTF8"))
+                     ("BODY=8BITMIME",))
     wait_for(mail, BOB, len(LETTERS))
     session = imap(mail, login=BOB)
     messages = imap_all(session)
@@ -277,3 +277,53 @@ def test_smtplib_as_people_use_it(mail):
     for login in ("dave@example.test", "erin@example.test"):
         mail.wait_for(lambda who=login: subjects(who))
         assert len(subjects(login)) == 1, login
+
+
+# --- internationalized mail (RFC 6531, 6855, 6856, 6858) ----------------------------------------
+UTF8_LETTER = ("From: Jürgen <jürgen@bücher.example>\r\nTo: <ivy@example.test>\r\n"
+               "Subject: Über alles\r\nX-Any: ü\r\n\r\nKörper\r\n.x\r\n").encode()
+
+
+@pytest.fixture(scope="module")
+def utf8_mail(mail):
+    """One message with an address in UTF-8, in by SMTP."""
+    ivy = "ivy@example.test"
+    mail.add_account(ivy)
+    with smtp(mail, "smtp", "starttls") as session:
+        session.command_encoding = "utf-8"
+        send_raw(session, "jürgen@bücher.example", [ivy], UTF8_LETTER, ("BODY=8BITMIME", "SMTPUTF8"))
+    wait_for(mail, ivy, 1)
+    return ivy
+
+
+def test_utf8_to_those_who_read_it(mail, utf8_mail):
+    session = imap(mail, login=utf8_mail)
+    session._get_capabilities()             # imaplib asks only before the login
+    assert session.enable("UTF8=ACCEPT")[0] == "OK"
+    got = imap_all(session)[1]
+    assert without_trace(got) == UTF8_LETTER
+    assert "Return-Path: <jürgen@xn--bcher-kva.example>".encode() in got or \
+        "Return-Path: <jürgen@bücher.example>".encode() in got
+    session.logout()
+    session = pop3(mail)
+    session.utf8()
+    session.user(utf8_mail)
+    session.pass_(PASSWORD)
+    assert pop3_all(session) == [got]
+    session.quit()
+
+
+def test_utf8_to_those_who_do_not(mail, utf8_mail):
+    session = imap(mail, login=utf8_mail)
+    got = imap_all(session)[1]
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert head.isascii() and "Körper\r\n.x\r\n".encode() == body
+    assert b"<invalid@internationalized-address.invalid>" in head and b"X-Any" not in head
+    size = session.fetch("1", "(RFC822.SIZE)")[1][0]
+    assert size == b"1 (RFC822.SIZE %d)" % len(got)
+    session.logout()
+    session = pop3(mail, login=utf8_mail)
+    assert pop3_all(session) == [got]
+    top = b"".join(line + b"\r\n" for line in session.top(1, 1)[1])
+    assert top == head + "\r\n\r\nKörper\r\n".encode()
+    session.quit()

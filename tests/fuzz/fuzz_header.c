@@ -1,10 +1,12 @@
 /*
  * Header fields, ENVELOPE and dates from any bytes. Oracles: fields lie in the input one behind the
  * other, selecting and not selecting a name gives all bytes, an envelope is balanced, a date that
- * was read is the same after printing.
+ * was read is the same after printing, a downgraded header is ASCII and downgrades to itself.
  */
 #include "common/base/mem.h"
+#include "common/base/utf8.h"
 #include "common/mail/date.h"
+#include "common/mail/downgrade.h"
 #include "common/mail/envelope.h"
 
 #include <stdlib.h>
@@ -76,6 +78,20 @@ static void check_envelope(struct span in)
 	strbuf_clear(&out);
 }
 
+static void check_downgrade(struct span in)
+{
+	struct span header = span_sub(in, 0, mail_header_size(in, NULL));
+	struct strbuf out, again;
+
+	strbuf_init(&out, 30 * header.n + 100);
+	strbuf_init(&again, 30 * header.n + 100);
+	need(mail_downgrade_header(&out, header) && utf8_is_ascii(strbuf_span(&out)));
+	need(mail_downgrade_header(&again, strbuf_span(&out)));
+	need(span_eq(strbuf_span(&out), strbuf_span(&again)));
+	strbuf_clear(&out);
+	strbuf_clear(&again);
+}
+
 static void check_dates(struct span in)
 {
 	char text[MAIL_DATE_LEN];
@@ -103,6 +119,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_select(in, size < MAIL_HEADER_MAX ? check_fields(in) : 0);
 	need(mail_header_size(in, &complete) <= size);
 	check_envelope(in);
+	check_downgrade(in);
 	check_dates(in);
 	while (mail_msgid_next(&value, &id))
 		need(id.p >= in.p && id.p + id.n <= in.p + in.n);

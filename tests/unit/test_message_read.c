@@ -1,5 +1,5 @@
 /* A message as FETCH and SEARCH read it: cache rows made again, large bodies in steps, damage. */
-#include "imapd/message.h"
+#include "common/store/message_read.h"
 #include "tests/support/store_fixture.h"
 
 #define A 7
@@ -258,9 +258,121 @@ START_TEST(damage_at_the_end_of_a_file)
 }
 END_TEST
 
+/* --- downgraded ------------------------------------------------------------------------------- */
+static void read_all(struct strbuf *out)
+{
+	struct db_txn *txn;
+	uint64_t got;
+
+	strbuf_reset(out);
+	while (out->n < m.size) {
+		/* Odd pieces, a slice each. */
+		uint64_t n = out->n % 5 ? 77777 : 13;
+
+		ck_ok(db_read_begin(env, &txn, &err));
+		message_slice(&m, txn);
+		if (n > m.size - out->n)
+			n = m.size - out->n;
+		ck_ok(message_read(&m, out->n, n, out, &got, &err));
+		db_abort(txn);
+	}
+}
+
+/* What is read is the message want, and all that is told of it is that of want. */
+static void check_downgraded(struct span stored, struct span want)
+{
+	uint64_t object = add(stored);
+	struct mime_tree *tree = mime_tree_parse(want);
+	struct strbuf out, row;
+	unsigned slices;
+
+	strbuf_init(&out, want.n + (size_t)1024 * 1024);
+	strbuf_init(&row, (size_t)1 << 20);
+	message_set(&m, object, stored.n);
+	message_want_downgraded(&m);
+	ck_assert_int_eq(run(message_downgrade, &slices), 0);
+	ck_assert(!message_has_new_row(&m));
+	ck_assert_uint_eq(m.size, want.n);
+	read_all(&out);
+	ck_assert(span_eq(strbuf_span(&out), want));
+	ck_assert_int_eq(run(message_cache, &slices), 0);
+	cache_encode(&row, tree, want);
+	ck_assert(span_eq(strbuf_span(&row), strbuf_span(&m.rebuilt)));
+	ck_assert_uint_eq(m.tree->count, tree->count);
+	mime_tree_free(tree);
+	strbuf_clear(&row);
+	strbuf_clear(&out);
+}
+
+#define BEGIN "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+#define INNER "--b\r\nContent-Type: message/rfc822\r\n\r\n"
+
+static const struct {
+	struct span stored, want;
+} downgraded[] = {
+    {SPAN_INIT("Subject: \xc3\xbc\r\nFrom: a@b\r\nX: \xc3\xbc\r\n\r\n\xc3\xbc stays\r\n"),
+	SPAN_INIT("Subject: =?utf-8?B?w7w=?=\r\nFrom: a@b\r\n\r\n\xc3\xbc stays\r\n")},
+    {SPAN_INIT("X: \xc3\xbc"), SPAN_INIT("")},
+    {SPAN_INIT(BEGIN "Content-Disposition: attachment; filename=\xc3\xbc\r\n\r\none\r\n"
+		     "--b\r\n\r\ntwo\r\n" INNER "Subject: \xc3\xbc\r\n\r\nin\r\n--b--\r\n"),
+	SPAN_INIT(
+	    BEGIN "Content-Disposition: attachment; filename*=utf-8''%C3%BC\r\n\r\none\r\n"
+		  "--b\r\n\r\ntwo\r\n" INNER "Subject: =?utf-8?B?w7w=?=\r\n\r\nin\r\n--b--\r\n")},
+    /* A boundary that cannot be shown takes the structure with it. */
+    {SPAN_INIT("Content-Type: multipart/mixed; boundary=\xc3\xbc\r\n\r\n"
+	       "--\xc3\xbc\r\nSubject: \xc3\xbc\r\n\r\none\r\n--\xc3\xbc--\r\n"),
+	SPAN_INIT("Content-Type: multipart/mixed\r\n\r\n"
+		  "--\xc3\xbc\r\nSubject: =?utf-8?B?w7w=?=\r\n\r\none\r\n--\xc3\xbc--\r\n")},
+};
+
+START_TEST(a_downgraded_message)
+{
+	for (size_t i = 0; i < ARRAY_LEN(downgraded); i++)
+		check_downgraded(downgraded[i].stored, downgraded[i].want);
+}
+END_TEST
+
+START_TEST(a_large_downgraded_message)
+{
+	struct strbuf in, want, body;
+
+	large(&body);
+	strbuf_init(&in, (size_t)8 << 20);
+	strbuf_init(&want, (size_t)8 << 20);
+	strbuf_truncate(&body, body.n - strlen("--=_b--\r\n"));
+	strbuf_add(&in, SPAN("To: \xc3\xbc <a@b>\r\n"));
+	strbuf_add(&want, SPAN("To: =?utf-8?B?w7w=?= <a@b>\r\n"));
+	strbuf_add(&in, strbuf_span(&body));
+	strbuf_add(&want, strbuf_span(&body));
+	strbuf_add_str(&in, "--=_b\r\nContent-Description: \xc3\xbc\r\n\r\nx\r\n--=_b--\r\n");
+	strbuf_add_str(
+	    &want, "--=_b\r\nContent-Description: =?utf-8?B?w7w=?=\r\n\r\nx\r\n--=_b--\r\n");
+	check_downgraded(strbuf_span(&in), strbuf_span(&want));
+	ck_assert(message_is_downgraded(&m));
+	strbuf_clear(&in);
+	strbuf_clear(&want);
+	strbuf_clear(&body);
+}
+END_TEST
+
+START_TEST(what_is_ascii_is_the_same_downgraded)
+{
+	uint64_t object;
+	unsigned slices;
+
+	check_downgraded(text, text);
+	ck_assert(!message_is_downgraded(&m));
+	/* The next message is none. */
+	object = add(text);
+	message_set(&m, object, text.n);
+	ck_assert_int_eq(run(message_cache, &slices), 0);
+	ck_assert(message_has_new_row(&m));
+}
+END_TEST
+
 int main(void)
 {
-	Suite *s = suite_create("imap_message");
+	Suite *s = suite_create("message_read");
 	TCase *tc = tcase_create("all");
 	SRunner *sr;
 	int failed;
@@ -272,6 +384,9 @@ int main(void)
 	tcase_add_test(tc, a_large_body_in_steps);
 	tcase_add_test(tc, damage_in_a_row);
 	tcase_add_test(tc, damage_at_the_end_of_a_file);
+	tcase_add_test(tc, a_downgraded_message);
+	tcase_add_test(tc, a_large_downgraded_message);
+	tcase_add_test(tc, what_is_ascii_is_the_same_downgraded);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

@@ -1,4 +1,4 @@
-#include "imapd/message.h"
+#include "common/store/message_read.h"
 
 #include "common/base/mem.h"
 
@@ -10,6 +10,8 @@ void message_init(struct message *m, struct blob_dir *blobs, uint64_t account)
 	strbuf_init(&m->bytes, MESSAGE_WHOLE_MAX);
 	strbuf_init(&m->header, MAIL_HEADER_MAX);
 	strbuf_init(&m->rebuilt, (size_t)8 * 1024 * 1024);
+	strbuf_init(&m->downgrade.headers, MESSAGE_HEADERS_MAX);
+	strbuf_init(&m->downgrade.header, MESSAGE_WHOLE_MAX);
 }
 
 static void drop(struct message *m)
@@ -23,6 +25,7 @@ static void drop(struct message *m)
 	strbuf_reset(&m->bytes);
 	strbuf_reset(&m->rebuilt);
 	m->has_row = m->is_rebuilt = m->has_bytes = m->is_verified = false;
+	message_downgrade_clear(m);
 }
 
 void message_clear(struct message *m)
@@ -31,6 +34,8 @@ void message_clear(struct message *m)
 	strbuf_clear(&m->bytes);
 	strbuf_clear(&m->header);
 	strbuf_clear(&m->rebuilt);
+	strbuf_clear(&m->downgrade.headers);
+	strbuf_clear(&m->downgrade.header);
 }
 
 void message_slice(struct message *m, struct db_txn *txn)
@@ -43,17 +48,22 @@ void message_set(struct message *m, uint64_t object, uint64_t size)
 {
 	drop(m);
 	m->object = object;
-	m->size = size;
+	m->stored = m->size = size;
+}
+
+bool message_has_new_row(const struct message *m)
+{
+	return m->is_rebuilt && !m->downgrade.is_wanted;
 }
 
 static int get_blob(struct message *m, struct blob *blob, struct err *err)
 {
 	if (store_object_blob(m->txn, m->account, m->object, blob, err) < 0)
 		return -1;
-	if (blob->size != m->size)
+	if (blob->size != m->stored)
 		return err_set(err, ERR_CORRUPT, "object %llu has %llu bytes instead of %llu",
 		    (unsigned long long)m->object, (unsigned long long)blob->size,
-		    (unsigned long long)m->size);
+		    (unsigned long long)m->stored);
 	return 0;
 }
 
@@ -104,11 +114,11 @@ static int walk(struct message *m, struct err *err)
 	return n > 0;
 }
 
-int message_open(struct message *m, struct err *err)
+int message_stored_open(struct message *m, struct err *err)
 {
 	int rc = 0;
 
-	if (m->size <= MESSAGE_WHOLE_MAX)
+	if (m->stored <= MESSAGE_WHOLE_MAX)
 		return load(m, err);
 	if (m->is_verified)
 		return 0;
@@ -123,7 +133,7 @@ int message_open(struct message *m, struct err *err)
 }
 
 /* Makes the row that m->tree, just parsed, belongs into. */
-static int keep_row(struct message *m, struct span header, struct err *err)
+int message_keep_row(struct message *m, struct span header, struct err *err)
 {
 	cache_encode(&m->rebuilt, m->tree, header);
 	if (m->rebuilt.failed || !cache_decode(strbuf_span(&m->rebuilt), &m->cache)) {
@@ -139,12 +149,12 @@ static int rebuild(struct message *m, struct err *err)
 {
 	int rc;
 
-	if (m->size <= MESSAGE_WHOLE_MAX) {
+	if (m->stored <= MESSAGE_WHOLE_MAX) {
 		if (load(m, err) < 0)
 			return -1;
 		mime_tree_free(m->tree);
 		m->tree = mime_tree_parse(strbuf_span(&m->bytes));
-		return keep_row(m, strbuf_span(&m->bytes), err);
+		return message_keep_row(m, strbuf_span(&m->bytes), err);
 	}
 	if (!m->parser) {
 		if (reopen(m, err) < 0)
@@ -161,7 +171,7 @@ static int rebuild(struct message *m, struct err *err)
 	m->parser = NULL;
 	blob_reader_free(m->reader);
 	m->reader = NULL;
-	return keep_row(m, strbuf_span(&m->header), err);
+	return message_keep_row(m, strbuf_span(&m->header), err);
 }
 
 /* Is there a row, and does it belong to this message? */
@@ -177,28 +187,28 @@ static int get_row(struct message *m, struct err *err)
 			return err_set(err, why.code, "%s", why.text);
 		return 0;
 	}
-	m->has_row = cache_decode(row, &m->cache) && m->cache.header_size <= m->size;
+	m->has_row = cache_decode(row, &m->cache) && m->cache.header_size <= m->stored;
 	return 0;
 }
 
-int message_cache(struct message *m, struct err *err)
+static int stored_cache(struct message *m, struct err *err)
 {
 	if (get_row(m, err) < 0)
 		return -1;
 	return m->has_row ? 0 : rebuild(m, err);
 }
 
-int message_tree(struct message *m, struct err *err)
+int message_stored_tree(struct message *m, struct err *err)
 {
 	int rc;
 
 	if (m->tree)
 		return 0;
-	rc = message_cache(m, err);
+	rc = stored_cache(m, err);
 	if (rc != 0 || m->tree)
 		return rc;
 	m->tree = mime_tree_decode(m->cache.tree, NULL);
-	if (m->tree && m->tree->size == m->size)
+	if (m->tree && m->tree->size == m->stored)
 		return 0;
 	mime_tree_free(m->tree);
 	m->tree = NULL;
@@ -206,7 +216,7 @@ int message_tree(struct message *m, struct err *err)
 	return rebuild(m, err);
 }
 
-int message_read(
+int message_stored_read(
     struct message *m, uint64_t at, uint64_t n, struct strbuf *out, uint64_t *got, struct err *err)
 {
 	uint64_t gap;
@@ -239,4 +249,28 @@ int message_read(
 		n -= have;
 	}
 	return 0;
+}
+
+/* --- as it is read ------------------------------------------------------------------------------
+ */
+int message_cache(struct message *m, struct err *err)
+{
+	return m->downgrade.is_wanted ? message_downgrade(m, err) : stored_cache(m, err);
+}
+
+int message_tree(struct message *m, struct err *err)
+{
+	return m->downgrade.is_wanted ? message_downgrade(m, err) : message_stored_tree(m, err);
+}
+
+int message_open(struct message *m, struct err *err)
+{
+	return m->downgrade.is_wanted ? message_downgrade(m, err) : message_stored_open(m, err);
+}
+
+int message_read(
+    struct message *m, uint64_t at, uint64_t n, struct strbuf *out, uint64_t *got, struct err *err)
+{
+	return m->downgrade.is_wanted ? message_downgraded_read(m, at, n, out, got, err)
+				      : message_stored_read(m, at, n, out, got, err);
 }
