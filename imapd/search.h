@@ -16,7 +16,8 @@
 
 #define SEARCH_KEYS_MAX 4000
 #define SEARCH_DEPTH_MAX 200
-#define SEARCH_TEXT_MAX 1024 /* bytes of a text to search for, folded */
+#define SEARCH_TEXT_MAX 1024  /* bytes of a text to search for, folded */
+#define SEARCH_BODIES_MAX 100 /* BODY and TEXT keys: each looks at every byte of every message */
 
 enum search_op {
 	SEARCH_AND, /* groups */
@@ -70,7 +71,8 @@ struct search_program {
 	size_t count;
 	enum search_op most; /* the dearest key */
 	bool has_modseq;
-	int item_count; /* the envelope's items that are asked for, from the first on */
+	unsigned bodies; /* matchers */
+	int item_count;  /* the envelope's items that are asked for, from the first on */
 };
 
 enum search_parsed { SEARCH_GOOD, SEARCH_BAD, SEARCH_BADCHARSET, SEARCH_TOO_LONG };
@@ -103,6 +105,8 @@ struct search_state {
 	signed char *answers; /* of the keys, for this message */
 	bool *needed;
 	bool in_message;
+	size_t header_at;    /* fields before it are done, if the last slice ended among them */
+	bool header_is_kept; /* they are those of the cache row */
 	struct search_body body;
 	struct strbuf raw, decoded, utf8, folded;
 	struct span items[MAIL_ENVELOPE_ITEMS];

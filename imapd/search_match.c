@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-#define COST_ROW 20 /* a cache row looked up */
+#define COST_ROW 20    /* a cache row looked up */
+#define COST_MAX 80000 /* of one slice: no more keys of this message then */
 
 void search_state_init(struct search_state *st, struct session *s, struct store_snapshot *snap,
     struct search_program *g)
@@ -249,6 +250,10 @@ static int answer_rows(struct search_state *st, struct err *err)
 		if (rc == SEARCH_UNKNOWN)
 			return 1;
 		st->answers[i] = (signed char)rc;
+		if (k->op == SEARCH_ENVELOPE)
+			st->cost += st->items[k->item].n / 200;
+		if (st->cost > COST_MAX)
+			return 1;
 	}
 	return 0;
 }
@@ -262,6 +267,7 @@ static void begin(struct search_state *st, size_t index)
 
 	st->in_message = true;
 	st->has_items = false;
+	st->header_at = 0;
 	for (size_t i = 0; i < g->count; i++) {
 		const struct search_key *k = &g->keys[i];
 

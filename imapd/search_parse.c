@@ -157,8 +157,11 @@ static bool take_text(struct parsing *x, struct search_key *k)
 	strbuf_clear(&folded);
 	if (!is_good)
 		return give_up(x, SEARCH_TOO_LONG);
-	if (k->text.n > 0 && (k->op == SEARCH_BODY || k->op == SEARCH_TEXT))
+	if (k->text.n > 0 && (k->op == SEARCH_BODY || k->op == SEARCH_TEXT)) {
+		if (x->g->bodies++ == SEARCH_BODIES_MAX)
+			return give_up(x, SEARCH_TOO_LONG);
 		k->matcher = mail_matcher_new(k->text);
+	}
 	return true;
 }
 

@@ -5,8 +5,13 @@
 
 #include <string.h>
 
+#define COST_CHECKS 20 /* comparisons that cost as much as ... */
 #define COST_BYTES 200 /* bytes that cost as much as a message of the snapshot */
 #define PIECE (64 * 1024)
+/* What a slice does at most of one message: comparisons of a field with a key, bytes for matchers.
+ * However many keys meet however many fields, others get their turn. */
+#define FIELDS_WORK ((size_t)1000 * 1000)
+#define BODY_WORK ((size_t)16 * 1024 * 1024)
 
 static bool contains(struct span hay, struct span needle)
 {
@@ -80,7 +85,10 @@ static int read_header(struct search_state *st, struct span *out, struct err *er
 	uint64_t n = m->size < MAIL_HEADER_MAX ? m->size : MAIL_HEADER_MAX, got;
 	int rc = 0;
 
-	if (all_kept(st)) {
+	/* Offsets are only good in what they were taken from. */
+	if (st->header_at == 0)
+		st->header_is_kept = all_kept(st);
+	if (st->header_is_kept) {
 		rc = message_cache(m, err);
 		if (rc != 0)
 			return rc;
@@ -101,6 +109,16 @@ static int read_header(struct search_state *st, struct span *out, struct err *er
 	}
 	st->cost += out->n / COST_BYTES;
 	return 0;
+}
+
+/* HEADER keys without an answer: those that fields are compared with. */
+static size_t count_open(const struct search_state *st)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < st->program->count; i++)
+		n += is_needed(st, i, SEARCH_HEADER) && st->answers[i] != SEARCH_TRUE;
+	return n;
 }
 
 static void match_field(struct search_state *st, const struct mail_field *f)
@@ -127,6 +145,7 @@ int search_headers(struct search_state *st, struct err *err)
 	struct mail_header h;
 	struct mail_field f;
 	struct span header;
+	size_t work = 0, step;
 	int rc;
 
 	if (!any_needed(st, SEARCH_HEADER, SEARCH_HEADER))
@@ -134,13 +153,21 @@ int search_headers(struct search_state *st, struct err *err)
 	rc = read_header(st, &header, err);
 	if (rc != 0)
 		return rc;
-	for (size_t i = 0; i < st->program->count; i++)
-		if (is_needed(st, i, SEARCH_HEADER))
-			st->answers[i] = SEARCH_FALSE;
+	step = count_open(st) + 1;
 	mail_header_init(&h, header);
-	while (mail_header_next(&h, &f))
+	h.at = st->header_at;
+	for (; work < FIELDS_WORK && mail_header_next(&h, &f);) {
 		if (f.name.n > 0)
 			match_field(st, &f);
+		work += step * (1 + f.size / 256);
+	}
+	st->cost += work / COST_CHECKS;
+	st->header_at = work < FIELDS_WORK ? 0 : h.at;
+	if (st->header_at > 0)
+		return 1;
+	for (size_t i = 0; i < st->program->count; i++)
+		if (is_needed(st, i, SEARCH_HEADER) && st->answers[i] != SEARCH_TRUE)
+			st->answers[i] = SEARCH_FALSE;
 	return 0;
 }
 
@@ -228,7 +255,7 @@ static int search_leaf(struct search_state *st, const struct mime_part *part, st
 		b->charset = mail_charset_open(mime_param_get(st->m.tree, part, SPAN("charset")));
 		restart(st);
 	}
-	while (b->left > 0) {
+	for (size_t work = 0; b->left > 0;) {
 		uint64_t got, n = b->left < PIECE ? b->left : PIECE;
 
 		strbuf_reset(&st->raw);
@@ -238,9 +265,10 @@ static int search_leaf(struct search_state *st, const struct mime_part *part, st
 			return 1;
 		b->at += got;
 		b->left -= got;
-		st->cost += got / COST_BYTES;
+		st->cost += got * st->program->bodies / COST_BYTES;
+		work += (size_t)got * st->program->bodies;
 		feed_body(st, strbuf_span(&st->raw), b->left == 0);
-		if (!st->m.has_bytes && b->left > 0)
+		if (b->left > 0 && (!st->m.has_bytes || work > BODY_WORK))
 			return 1;
 	}
 	b->in_part = false;

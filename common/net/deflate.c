@@ -5,6 +5,9 @@
 #include <zlib.h>
 
 #define RAW_MAX 4096
+/* Compressed bytes in a row that unpack to nothing: empty blocks, of which a peer that means well
+ * sends one a flush. */
+#define EMPTY_MAX (64 * 1024)
 #define INPUT_MAX (16 * 1024)
 /* 12 bits of window and a hash of 4,096 entries: 32 KiB a writer, and hardly worse on mail. */
 #define WRITE_WINDOW_BITS (-12)
@@ -16,6 +19,7 @@ struct deflate {
 	char *raw;     /* RAW_MAX, while some are there */
 	bool may_hold; /* the last read filled its buffer: zlib may have more */
 	bool has_ended;
+	size_t empty; /* compressed bytes since the last one that came out */
 
 	z_stream writer;
 	bool is_writing; /* writer is set up */
@@ -88,6 +92,7 @@ static ssize_t read_ended(struct err *err)
 
 ssize_t deflate_read(struct deflate *d, char *buf, size_t cap, struct err *err)
 {
+	unsigned had = d->reader.avail_in;
 	size_t n;
 	int rc;
 
@@ -104,6 +109,9 @@ ssize_t deflate_read(struct deflate *d, char *buf, size_t cap, struct err *err)
 		return err_set(err, ERR_INVALID, "broken compressed data: %s",
 		    d->reader.msg ? d->reader.msg : "no reason");
 	n = cap - d->reader.avail_out;
+	d->empty = n > 0 ? 0 : d->empty + had - d->reader.avail_in;
+	if (d->empty > EMPTY_MAX)
+		return err_set(err, ERR_LIMIT, "compressed data without end that holds nothing");
 	d->may_hold = d->reader.avail_out == 0;
 	if (d->reader.avail_in == 0)
 		drop_raw(d);

@@ -19,7 +19,7 @@ void deflate_free(struct deflate *d); /* NULL is fine */
 char *deflate_room(struct deflate *d, size_t *cap);
 void deflate_took(struct deflate *d, size_t n); /* so many were put there */
 /* Unpacks at most cap bytes: how many (0: more compressed bytes are needed), or -1. However much
- * they unpack to, no more than cap is held. */
+ * they unpack to, no more than cap is held; 64 KiB that unpack to nothing are ERR_LIMIT. */
 ssize_t deflate_read(struct deflate *d, char *buf, size_t cap, struct err *err);
 /* deflate_read may have something without new bytes. */
 bool deflate_has_pending(const struct deflate *d);

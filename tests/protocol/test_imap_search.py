@@ -350,3 +350,33 @@ def test_saved_results_are_not_multiplied(imap_account):
     answer = c.run("SEARCH " + "$ " * 3000 + "ALL")
     assert answer.status == "NO" and answer.text.startswith(b"[LIMIT]"), answer.text
     assert len(c.search("SEEN")) == 600
+
+
+def test_very_many_keys_on_very_many_fields(imap_account):
+    """Keys times fields is work without end: it is done in turns, and comes to the right answer."""
+    c = imap_account.open()
+    fields = 8000
+    head = "".join(f"X: v{n}.\r\n" for n in range(fields))
+    c.append("INBOX", f"Subject: many {'s' * 100000}\r\n{head}\r\ntext\r\n".encode())
+    c.append("INBOX", b"X: v0.\r\n\r\nsmall\r\n")
+    c.ok("SELECT INBOX")
+    wanted = [f"HEADER X v{n}." for n in range(0, fields, 4)]
+    assert c.search(" ".join(wanted)) == [1]
+    assert c.search(" ".join(wanted[:-1]) + " HEADER X w1") == []
+    assert c.search("NOT (" + " ".join(wanted) + ")") == [2]
+    none = " ".join(f"NOT HEADER X w{n}" for n in range(1000))
+    assert c.search(f"NOT ({none} NOT HEADER X v7999.)") == [1]
+    assert c.search(f"NOT ({none} NOT HEADER X v0.)") == [1, 2]
+    # Kept fields and others, of which the first kind is decided before the slice ends.
+    assert c.search("HEADER SUBJECT many " + " ".join(wanted)) == [1]
+    assert c.search(" ".join(["SUBJECT ss"] * 1500)) == [1]
+
+
+def test_bodies_have_a_limit_of_keys(imap_account):
+    c = imap_account.open()
+    c.append("INBOX", b"Subject: x\r\n\r\n" + b"ab" * 400000 + b"\r\n")
+    c.ok("SELECT INBOX")
+    assert c.search(" ".join(["BODY " + "ab" * 60] * 100)) == [1]
+    assert c.search(" ".join(["TEXT " + "ab" * 60 + "b"] * 100)) == []
+    answer = c.run("SEARCH " + " ".join(["BODY a"] * 101))
+    assert answer.status == "NO" and answer.text.startswith(b"[LIMIT]"), answer

@@ -153,6 +153,42 @@ START_TEST(a_bomb_comes_in_slices)
 }
 END_TEST
 
+/* Blocks that hold nothing cost time and give a session nothing to do: they may not go on for ever,
+ * but a byte in between makes them good. */
+START_TEST(empty_blocks_end)
+{
+	static const char empty[] = {0, 0, 0, (char)0xff, (char)0xff};
+	static const char one[] = {0, 1, 0, (char)0xfe, (char)0xff, 'x'};
+
+	for (int with_byte = 0; with_byte < 2; with_byte++) {
+		struct deflate *d = deflate_new();
+		size_t sent = 0, room;
+		char buf[100];
+		ssize_t n = 0;
+
+		err = (struct err)ERR_INIT;
+		for (int i = 0; i < 40000 && n >= 0; i++) {
+			bool is_one = with_byte && i % 1000 == 0;
+			char *raw = deflate_room(d, &room);
+
+			ck_assert(raw && room >= sizeof(one));
+			memcpy(raw, is_one ? one : empty, is_one ? sizeof(one) : sizeof(empty));
+			deflate_took(d, is_one ? sizeof(one) : sizeof(empty));
+			sent += sizeof(empty);
+			n = deflate_read(d, buf, sizeof(buf), &err);
+			ck_assert(n < 0 || n == is_one);
+		}
+		if (with_byte) {
+			ck_assert(n >= 0);
+		} else {
+			ck_assert_int_eq(err.code, ERR_LIMIT);
+			ck_assert_uint_lt(sent, (size_t)70 * 1024);
+		}
+		deflate_free(d);
+	}
+}
+END_TEST
+
 START_TEST(broken_and_ended)
 {
 	static const struct {
@@ -211,6 +247,7 @@ int main(void)
 	tcase_add_test(tc, round_trip);
 	tcase_add_test(tc, a_flush_leaves_nothing_behind);
 	tcase_add_test(tc, a_bomb_comes_in_slices);
+	tcase_add_test(tc, empty_blocks_end);
 	tcase_add_test(tc, broken_and_ended);
 	tcase_add_test(tc, every_byte_pair_is_survived);
 	suite_add_tcase(s, tc);
