@@ -9,12 +9,9 @@
 #include "common/base/mem.h"
 #include "common/event/clock.h"
 
-#include <malloc.h>
-
 #define BUCKETS_MAX 65536
 #define SETUP_BUCKETS_MAX 4096
 #define FORWARD_THREADS 4
-#define HASH_MMAP_THRESHOLD (256 * 1024)
 #define SAVE_MS 10000
 #define SWEEP_MS (10 * 60 * 1000)
 
@@ -165,8 +162,5 @@ int main(int argc, char **argv)
 	    .status = status,
 	};
 
-	/* Memory of password hashes goes back to the system when they end: malloc would learn from
-	 * the first one to keep 19 MiB a thread. */
-	(void)mallopt(M_MMAP_THRESHOLD, HASH_MMAP_THRESHOLD);
 	return role_main(argc, argv, &ops);
 }

@@ -39,7 +39,7 @@ struct run {
 	struct identities ids;
 	struct program *programs[ARRAY_LEN(programs)];
 	char **argv;
-	struct timer upgrade;
+	struct timer upgrade, trim;
 	bool is_stopping;
 	int status;
 };
@@ -210,6 +210,7 @@ static void run_init(struct run *r)
 	loop_on_signal(r->loop, SIGHUP, on_hangup, r);
 	loop_on_signal(r->loop, SIGUSR2, on_usr2, r);
 	timer_init(&r->upgrade, r->loop, on_upgrade, r);
+	process_trim(r->loop, &r->trim);
 }
 
 /* argv with the path of the program that this is, which may be another one when it is needed. */
@@ -270,6 +271,7 @@ int ctl_run(const char *conf_path, char **argv)
 		supervisor_start(r.supervisor);
 		loop_run(r.loop);
 		timer_clear(&r.upgrade);
+		timer_clear(&r.trim);
 	}
 	supervisor_free(r.supervisor);
 	notify_close();

@@ -274,6 +274,7 @@ static int monitor_start(struct monitor *m, struct list *survivors, struct err *
 	unsetenv(MONITOR_DRAIN);
 	if (m->drains_old)
 		tell_retired(m);
+	process_trim(m->loop, &m->trim);
 	supervisor_start(m->supervisor);
 	return 0;
 }
@@ -287,6 +288,8 @@ static void monitor_end(struct monitor *m)
 	feed_stop(m);
 	ipc_client_free(m->keyd);
 	timer_clear(&m->upgrade);
+	if (m->trim.loop)
+		timer_clear(&m->trim);
 	ipc_server_free(m->ctl);
 	ipc_link_free(m->parent);
 	plan_clear(&m->plan);

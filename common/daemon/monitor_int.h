@@ -103,7 +103,7 @@ struct monitor {
 	struct dkim_feed feed;
 	struct ipc_link *parent;
 	struct ipc_server *ctl;
-	struct timer upgrade;
+	struct timer upgrade, trim;
 	uint64_t started_ms;
 	bool was_ready, is_stopping, is_upgraded, can_probe;
 	bool drains_old; /* at the upgrade that comes, or came: roles of before do not wait for new

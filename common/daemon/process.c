@@ -14,6 +14,11 @@
 
 #define LINK_FD 3
 
+#define MMAP_THRESHOLD (256 * 1024)
+#define TRIM_THRESHOLD (1024 * 1024)
+#define TRIM_FIRST_MS 3000
+#define TRIM_MS 60000
+
 void process_settle(void)
 {
 	struct rlimit nofile;
@@ -33,6 +38,10 @@ void process_settle(void)
 	}
 	/* An arena a thread would keep memory that the others cannot use. */
 	(void)mallopt(M_ARENA_MAX, 2);
+	/* malloc would learn from the first large piece that comes back (a database that was opened
+	 * twice, a password's hash) to keep such pieces, 2 to 20 MB each. */
+	(void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+	(void)mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD);
 }
 
 int process_link_fd(void)
@@ -62,4 +71,19 @@ void process_apply_log_level(const struct config *cfg)
 
 	if (log_level_parse(span_of(config_str(cfg, SET_LOG_LEVEL)), &level))
 		log_set_level(level);
+}
+
+/* --- memory of busier times --------------------------------------------------------------------- */
+static void on_trim(void *arg)
+{
+	struct timer *t = arg;
+
+	(void)malloc_trim(0);
+	timer_set(t, TRIM_MS);
+}
+
+void process_trim(struct loop *loop, struct timer *t)
+{
+	timer_init(t, loop, on_trim, t);
+	timer_set(t, TRIM_FIRST_MS);
 }

@@ -7,7 +7,6 @@
 #include "common/event/clock.h"
 #include "common/log/log.h"
 
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,8 +14,6 @@
 #include <unistd.h>
 
 #define DRAIN_MS 30000
-#define TRIM_FIRST_MS 3000
-#define TRIM_MS 60000
 
 static void apply_limits(struct role *r)
 {
@@ -233,15 +230,6 @@ static int enter_sandbox(const struct frame *f, struct err *err)
 	return sandbox_enter(&s, err);
 }
 
-/* What malloc keeps of busier times goes back to the system. */
-static void on_trim(void *arg)
-{
-	struct frame *f = arg;
-
-	(void)malloc_trim(0);
-	timer_set(&f->trim, TRIM_MS);
-}
-
 static int frame_start(struct frame *f, struct err *err)
 {
 	struct role *r = &f->role;
@@ -256,7 +244,7 @@ static int frame_start(struct frame *f, struct err *err)
 	if (f->role.ops->serving)
 		f->role.ops->serving->accept(f);
 	notify_ready();
-	timer_set(&f->trim, TRIM_FIRST_MS);
+	process_trim(r->loop, &f->trim);
 	if (f->parent)
 		ipc_link_send(f->parent, LINK_READY, 0, span_make("", 0), NULL, 0);
 	log_info("start", LOG_STR("version", MS_VERSION));
@@ -327,7 +315,8 @@ static void frame_end(struct frame *f)
 	offer_clear(f);
 	ipc_link_free(f->parent);
 	timer_clear(&f->drain_end);
-	timer_clear(&f->trim);
+	if (f->trim.loop)
+		timer_clear(&f->trim);
 	timer_clear(&f->retired);
 	deferred_cancel(&f->last_gone);
 	if (f->role.ops->serving)
@@ -361,7 +350,6 @@ static void frame_init(struct frame *f, const struct role_ops *ops, const char *
 	notify_open(f->role.loop);
 	offer_init(f);
 	timer_init(&f->drain_end, f->role.loop, on_drain_end, f);
-	timer_init(&f->trim, f->role.loop, on_trim, f);
 	timer_init(&f->retired, f->role.loop, on_retired, f);
 	f->last_gone = (struct deferred){.fn = on_retired, .arg = f};
 	loop_on_signal(f->role.loop, SIGTERM, on_stop, f);

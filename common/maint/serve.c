@@ -58,6 +58,7 @@ struct last {
 
 struct server {
 	struct loop *loop;
+	struct timer trim;
 	char self[PATH_MAX], conf[PATH_MAX];
 	struct config *cfg;
 	struct ipc_server *ctl;
@@ -470,9 +471,11 @@ int maint_serve(const char *conf_path)
 		loop_on_signal(s->loop, SIGINT, on_stop, s);
 		loop_on_signal(s->loop, SIGHUP, on_hangup, s);
 		say_ready(link);
+		process_trim(s->loop, &s->trim);
 		loop_run(s->loop);
 		notify_stopping();
 		stop_jobs(s);
+		timer_clear(&s->trim);
 		status = 0;
 	} else {
 		fprintf(stderr, "maint: %s\n", err.text);

@@ -212,7 +212,7 @@ def test_sighup_is_a_reload(mail):
     ('listener.imap.certificate = "missing"', 'found "missing", expected a certificate'),
     ('listener.late.port = "HELD"\nlistener.late.role = "imap"\n'
      'listener.late.address = "127.0.0.1"', "in use"),
-    ('smtp.recipients_max = "many"', 'found "many", expected a number'),
+    ('limits.connections = "many"', 'found "many", expected a number'),
 ])
 def test_a_reload_that_is_refused_names_file_and_line(mail, line, expected):
     with socket.socket() as held:

@@ -35,7 +35,7 @@ struct server {
 	struct config *cfg;
 	struct book book;
 	struct ipc_server *ctl;
-	struct timer tick;
+	struct timer tick, trim;
 	uint64_t started_ms;
 	/* the one at work */
 	pid_t pid; /* 0: nobody */
@@ -384,6 +384,7 @@ int serve(const char *self, const char *conf_path, struct err *err)
 	s->loop = loop_new();
 	notify_open(s->loop);
 	timer_init(&s->tick, s->loop, on_tick, s);
+	process_trim(s->loop, &s->trim);
 	if (open_all(s, err) == 0) {
 		loop_on_signal(s->loop, SIGTERM, on_stop, s);
 		loop_on_signal(s->loop, SIGINT, on_stop, s);
@@ -399,6 +400,7 @@ int serve(const char *self, const char *conf_path, struct err *err)
 		watch_clear(&s->watch);
 	}
 	timer_clear(&s->tick);
+	timer_clear(&s->trim);
 	if (s->ctl)
 		ipc_server_free(s->ctl);
 	loop_free(s->loop);
