@@ -9,14 +9,17 @@
 #include <unistd.h>
 
 #define DEADLINE_MS 20000
+#define IDLE_MS (10 * 60 * 1000)
 #define AT_ONCE_MAX 256 /* questions that libunbound has; more wait here */
 
 static const char *const anchors[] = {"/usr/share/dns/root.key", "/var/lib/unbound/root.key"};
 
 struct dns {
 	struct loop *loop;
-	struct ub_ctx *ub;
+	struct ub_ctx *ub; /* NULL: nobody has asked for a while, and it takes 2 MB */
 	struct watch watch;
+	struct timer idle;
+	char *servers, *anchor;
 	uint64_t deadline_ms;
 	struct list waiting, asked;
 	size_t asked_count;
@@ -91,25 +94,25 @@ static int set_servers(struct ub_ctx *ub, struct span list, struct err *err)
 	return 0;
 }
 
-static int set_anchor(struct dns *d, const char *file, struct err *err)
+/* The file, or an empty string for none. */
+static const char *find_anchor(const char *file)
 {
-	int code;
-
 	if (strcmp(file, "none") == 0)
-		return 0;
+		return "";
 	for (size_t i = 0; file[0] == '\0' && i < ARRAY_LEN(anchors); i++)
 		if (access(anchors[i], R_OK) == 0)
 			file = anchors[i];
-	if (file[0] == '\0') {
+	if (file[0] == '\0')
 		log_warning("dnssec", LOG_STR("state", "off"),
 		    LOG_STR("reason", "the root's keys are not there: package dns-root-data"));
-		return 0;
-	}
-	code = ub_ctx_add_ta_file(d->ub, file);
-	if (code != 0)
-		return failed(err, code, file);
-	d->is_validating = true;
-	return 0;
+	return file;
+}
+
+static int set_anchor(struct dns *d, struct err *err)
+{
+	int code = d->is_validating ? ub_ctx_add_ta_file(d->ub, d->anchor) : 0;
+
+	return code == 0 ? 0 : failed(err, code, d->anchor);
 }
 
 /* Names for tests do not exist by default either. The last setting: it begins the work. */
@@ -132,34 +135,65 @@ static void on_ready(void *arg, unsigned ready)
 		log_error("dns", LOG_STR("reason", ub_strerror(code)));
 }
 
+static int open_context(struct dns *d, struct err *err)
+{
+	int code;
+
+	d->ub = ub_ctx_create();
+	if (!d->ub)
+		return err_set(err, ERR_IO, "dns: no context");
+	/* A thread of its own, instead of the process that it would start. */
+	code = ub_ctx_async(d->ub, 1);
+	if (code != 0
+		? failed(err, code, "threads") < 0
+		: set_options(d->ub, err) < 0 || set_servers(d->ub, span_of(d->servers), err) < 0 ||
+		      set_anchor(d, err) < 0 || open_zones(d, span_of(d->servers), err) < 0) {
+		ub_ctx_delete(d->ub);
+		d->ub = NULL;
+		return -1;
+	}
+	watch_init(&d->watch, d->loop, ub_fd(d->ub), on_ready, d);
+	watch_set(&d->watch, WATCH_READ);
+	timer_set(&d->idle, IDLE_MS);
+	return 0;
+}
+
+static void close_context(struct dns *d)
+{
+	if (!d->ub)
+		return;
+	watch_clear(&d->watch);
+	ub_ctx_delete(d->ub);
+	d->ub = NULL;
+}
+
+static void on_idle(void *arg)
+{
+	struct dns *d = arg;
+
+	if (list_is_empty(&d->asked) && list_is_empty(&d->waiting))
+		close_context(d);
+}
+
 int dns_new(struct loop *loop, const struct dns_options *opt, struct dns **out, struct err *err)
 {
 	struct dns *d = mem_zalloc(sizeof(*d));
-	int code;
 
 	*out = NULL;
 	d->loop = loop;
 	d->deadline_ms = opt->deadline_ms ? opt->deadline_ms : DEADLINE_MS;
+	d->servers = mem_strdup(opt->servers);
+	d->anchor = mem_strdup(find_anchor(opt->trust_anchor));
+	d->is_validating = d->anchor[0] != '\0';
 	list_init(&d->waiting);
 	list_init(&d->asked);
-	d->ub = ub_ctx_create();
-	if (!d->ub) {
-		mem_free(d);
-		return err_set(err, ERR_IO, "dns: no context");
-	}
-	/* A thread of its own, instead of the process that it would start. */
-	code = ub_ctx_async(d->ub, 1);
-	if (code != 0 ? failed(err, code, "threads") < 0
-		      : set_options(d->ub, err) < 0 ||
-			    set_servers(d->ub, span_of(opt->servers), err) < 0 ||
-			    set_anchor(d, opt->trust_anchor, err) < 0 ||
-			    open_zones(d, span_of(opt->servers), err) < 0) {
-		ub_ctx_delete(d->ub);
-		mem_free(d);
+	timer_init(&d->idle, loop, on_idle, d);
+	/* What somebody wrote may be wrong, and is said at the start; else it waits for a question.
+	 */
+	if ((opt->servers[0] != '\0' || opt->trust_anchor[0] != '\0') && open_context(d, err) < 0) {
+		dns_free(d);
 		return -1;
 	}
-	watch_init(&d->watch, loop, ub_fd(d->ub), on_ready, d);
-	watch_set(&d->watch, WATCH_READ);
 	*out = d;
 	return 0;
 }
@@ -183,12 +217,14 @@ void dns_free(struct dns *d)
 {
 	if (!d)
 		return;
-	watch_clear(&d->watch);
-	ub_ctx_delete(d->ub);
+	close_context(d);
+	timer_clear(&d->idle);
 	while (!list_is_empty(&d->asked))
 		query_free(container_of(d->asked.next, struct dns_query, link));
 	while (!list_is_empty(&d->waiting))
 		query_free(container_of(d->waiting.next, struct dns_query, link));
+	mem_free(d->servers);
+	mem_free(d->anchor);
 	mem_free(d);
 }
 
@@ -255,17 +291,22 @@ static void on_result(void *arg, int code, struct ub_result *r)
 static void ask(struct dns_query *q)
 {
 	struct dns *d = q->dns;
-	int code = ub_resolve_async(d->ub, q->name, (int)q->type, 1, q, on_result, &q->id);
+	struct err err = ERR_INIT;
+	int code;
 
+	if ((d->ub || open_context(d, &err) == 0) &&
+	    (code = ub_resolve_async(d->ub, q->name, (int)q->type, 1, q, on_result, &q->id)) != 0)
+		(void)failed(&err, code, q->name);
 	/* The deadline tells. */
-	if (code != 0) {
-		log_error("dns", LOG_STR("reason", ub_strerror(code)));
+	if (err.code != ERR_NONE) {
+		log_error("dns", LOG_ERR(&err));
 		list_append(&d->asked, &q->link);
 		timer_set(&q->timer, 0);
 		return;
 	}
 	q->is_asked = true;
 	d->asked_count++;
+	timer_set(&d->idle, IDLE_MS);
 	list_append(&d->asked, &q->link);
 }
 
