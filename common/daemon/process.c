@@ -73,7 +73,8 @@ void process_apply_log_level(const struct config *cfg)
 		log_set_level(level);
 }
 
-/* --- memory of busier times --------------------------------------------------------------------- */
+/* --- memory of busier times ---------------------------------------------------------------------
+ */
 static void on_trim(void *arg)
 {
 	struct timer *t = arg;

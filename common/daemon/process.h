@@ -19,8 +19,8 @@ int process_link_fd(void);
 /* <run>/<name>, the process' own folder for its sockets; as root the launcher made it. */
 int process_make_run_folder(const struct config *cfg, const char *name, struct err *err);
 void process_apply_log_level(const struct config *cfg);
-/* Gives back to the system what malloc keeps of busier times: soon, then once a minute. The timer is
- * the caller's to clear. */
+/* Gives back to the system what malloc keeps of busier times: soon, then once a minute. The timer
+ * is the caller's to clear. */
 void process_trim(struct loop *loop, struct timer *t);
 
 #endif

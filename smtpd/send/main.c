@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SYSTEM_AUTHORITIES "/etc/ssl/certs/ca-certificates.crt"
-
 static void on_failure(void *arg, const struct err *err)
 {
 	struct send *s = arg;
@@ -46,17 +44,6 @@ int send_open_dns(const struct send *s, struct dns **out, struct err *err)
 	return dns_new(s->role->loop, &opt, out, err);
 }
 
-/* Without them, verified TLS is just not to be had. */
-static void open_authorities(struct send *s)
-{
-	const char *file = config_str(s->role->cfg, SET_TLS_CA_FILE);
-	struct err err = ERR_INIT;
-
-	s->verified = tls_client_context_new(file[0] ? file : SYSTEM_AUTHORITIES, &err);
-	if (!s->verified)
-		log_warning("tls-authorities", LOG_ERR(&err));
-}
-
 static int start(struct role *r, struct err *err)
 {
 	struct send *s = mem_zalloc(sizeof(*s));
@@ -78,7 +65,7 @@ static int start(struct role *r, struct err *err)
 	schedule_of(r->cfg, &s->schedule);
 	s->weak = tls_client_context_weak(err);
 	s->tls = s->weak ? tls_client_context_new(NULL, err) : NULL;
-	open_authorities(s);
+	authorities_init(s);
 	if (!s->tls || config_run_path(r->cfg, RUN_QUEUE_HINT, s->local_hint, err) < 0 ||
 	    config_run_path(r->cfg, RUN_SEND_HINT, path, err) < 0 ||
 	    queue_open(&opt, &s->queue, err) < 0 || send_open_dns(s, &s->dns, err) < 0)

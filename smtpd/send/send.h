@@ -100,13 +100,25 @@ struct dest {
 	struct timer forget;
 };
 
+/* Certificate authorities: 1 MB that most servers never need, so they are read when a connection
+ * is to be verified by them. */
+struct authorities {
+	struct work work;
+	struct list waiting; /* sessions */
+	struct tls_context *made;
+	struct err err;
+	bool is_loading, is_loaded;
+};
+
 struct send {
 	struct role *role;
 	struct queue *queue;
 	struct dns *dns;
-	struct tls_context *weak;     /* opportunistic: better than the clear, whatever it is */
-	struct tls_context *tls;      /* certificates are not looked at, except by TLSA records */
-	struct tls_context *verified; /* tls.ca_file decides; NULL: there is no such file */
+	struct tls_context *weak; /* opportunistic: better than the clear, whatever it is */
+	struct tls_context *tls;  /* certificates are not looked at, except by TLSA records */
+	struct tls_context
+	    *verified; /* tls.ca_file decides; NULL: there is no such file, or not yet */
+	struct authorities authorities;
 	struct hint_receiver *hints;
 	struct schedule schedule;
 	char local_hint[CONFIG_PATH_MAX];
@@ -178,6 +190,11 @@ void session_start(struct dest *d);
 /* The process ends: what only asks for names does not wait for answers. */
 void sessions_drain(struct dest *d);
 bool session_take_more(struct dest *d); /* an idle connection takes the next mail */
+
+/* authorities.c */
+void authorities_init(struct send *s); /* a file of the administrator's is read at once */
+/* False: session_handshake comes when they have been read. */
+bool authorities_await(struct session *c);
 
 /* outcome.c: takes the mail over; targets without a result are tried later. */
 void mail_finish(struct mail *m);

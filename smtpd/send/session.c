@@ -46,6 +46,7 @@ static void session_free(struct session *c)
 	if (c->route_query)
 		route_cancel(c->route_query);
 	connector_free(c->connector);
+	list_remove(&c->await);
 	conn_free(c->conn);
 	list_remove(&c->link);
 	route_clear(&c->route);
@@ -61,6 +62,7 @@ void session_quit(struct session *c)
 {
 	if (c->conn) {
 		conn_write(c->conn, SPAN("QUIT\r\n"));
+		list_remove(&c->await);
 		conn_close(c->conn);
 		c->conn = NULL;
 	}
@@ -89,6 +91,7 @@ static void exhausted(struct session *c)
 
 static void drop_connection(struct session *c)
 {
+	list_remove(&c->await);
 	conn_free(c->conn);
 	c->conn = NULL;
 }
@@ -257,12 +260,17 @@ static int start_tls(struct session *c, struct err *err)
 	}
 }
 
-static void start_handshake(struct session *c)
+void session_handshake(struct session *c)
 {
 	struct err err = ERR_INIT;
 
 	c->step = STEP_HANDSHAKE;
 	c->is_verified = false;
+	if (stance(c) == OUT_TLS_VERIFIED && !authorities_await(c)) {
+		conn_pause(c->conn);
+		return;
+	}
+	conn_resume(c->conn);
 	/* Bytes behind the reply would be taken for the server's words under TLS. */
 	if (start_tls(c, &err) < 0)
 		session_broken(c, 451, "4.7.5 STARTTLS: %s", err.text);
@@ -381,7 +389,7 @@ static void on_ehlo(struct session *c, const struct reply *r)
 static void on_starttls(struct session *c, const struct reply *r)
 {
 	if (reply_is_good(r)) {
-		start_handshake(c);
+		session_handshake(c);
 	} else if (is_tls_must(c)) {
 		session_broken(c, 451, "4.7.0 STARTTLS was refused: %s", r->text);
 	} else {
@@ -413,7 +421,7 @@ static void on_connected(void *arg, int fd, const struct err *why)
 	reply_init(&c->reader);
 	c->is_verified = false;
 	if (is_tls_first(c))
-		start_handshake(c);
+		session_handshake(c);
 	else
 		await_greeting(c);
 }

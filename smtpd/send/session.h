@@ -69,6 +69,7 @@ struct session {
 	size_t addr_count, addr;
 	struct connector *connector;
 	struct conn *conn;
+	struct list await; /* authorities.c: the handshake begins when they are there */
 	struct reply_reader reader;
 	bool is_without_tls; /* this address could not do it */
 	bool is_verified;    /* TLS, with a certificate that is this host's for sure */
@@ -109,7 +110,8 @@ void session_broken(struct session *c, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Behind session_broken, once no job runs any more: another host, or the end. */
 void session_go_on(struct session *c);
-void session_quit(struct session *c); /* politely */
+void session_handshake(struct session *c); /* TLS begins, when what it takes is there */
+void session_quit(struct session *c);      /* politely */
 void session_idle(struct session *c);
 const char *session_host(const struct session *c);
 
