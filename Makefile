@@ -39,6 +39,8 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat
 	-Wpointer-arith -Wundef -Wwrite-strings -Wno-unused-parameter -Werror
 HARDEN := -O2 -g -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection \
 	-fPIE
+# What no program calls is not in it, nor what only C++ needs to unwind a stack: memory of each process.
+HARDEN += -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables
 # clang 14 wants a second option that says it will go away; gcc and later clangs just take it.
 ifeq ($(shell $(CC) -ftrivial-auto-var-init=zero -fsyntax-only -x c /dev/null 2>&1 || echo no),)
 HARDEN += -ftrivial-auto-var-init=zero
@@ -51,7 +53,7 @@ endif
 ifneq ($(filter aarch64%,$(MACHINE)),)
 HARDEN += -mbranch-protection=standard
 endif
-LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--as-needed
+LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--as-needed,--gc-sections
 ifneq ($(SAN),)
 HARDEN := -O1 -g -fno-omit-frame-pointer -fPIE -fsanitize=$(SAN) -fno-sanitize-recover=all \
 	-DMS_SANITIZED=1
