@@ -1,78 +1,103 @@
 #include "common/crypto/crypto.h"
 
 #include "common/base/mem.h"
+#include "common/crypto/sha.h"
 
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/rand.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
 
 struct sha256 {
-	EVP_MD_CTX *ctx;
+	struct sha_state state;
 };
 
 struct sha256 *sha256_new(void)
 {
 	struct sha256 *h = mem_zalloc(sizeof(*h));
 
-	h->ctx = EVP_MD_CTX_new();
-	if (!h->ctx || EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) != 1)
-		fatal("SHA-256 is not available");
+	sha_begin(&h->state, false);
 	return h;
 }
 
 void sha256_update(struct sha256 *h, struct span data)
 {
-	if (data.n > 0 && EVP_DigestUpdate(h->ctx, data.p, data.n) != 1)
-		fatal("SHA-256 failed");
+	sha_add(&h->state, data);
 }
 
 void sha256_final(struct sha256 *h, unsigned char out[SHA256_LEN])
 {
-	if (EVP_DigestFinal_ex(h->ctx, out, NULL) != 1)
-		fatal("SHA-256 failed");
-	sha256_abort(h);
+	sha_end(&h->state, out);
+	mem_free(h);
 }
 
 void sha256_abort(struct sha256 *h)
 {
-	if (!h)
-		return;
-	EVP_MD_CTX_free(h->ctx);
-	mem_free(h);
+	mem_free_secret(h, sizeof(*h));
 }
 
 void sha256_once(struct span data, unsigned char out[SHA256_LEN])
 {
-	if (EVP_Digest(data.n > 0 ? data.p : "", data.n, out, NULL, EVP_sha256(), NULL) != 1)
-		fatal("SHA-256 failed");
+	struct sha_state s;
+
+	sha_begin(&s, false);
+	sha_add(&s, data);
+	sha_end(&s, out);
 }
 
-static void hmac(const EVP_MD *md, const char *failed, struct span key, struct span data,
-    unsigned char *out, unsigned want)
+/* RFC 2104 */
+static void hmac(bool is_sha1, struct span key, struct span data, unsigned char *out)
 {
-	unsigned n = 0;
+	size_t length = is_sha1 ? SHA1_LEN : SHA256_LEN;
+	unsigned char pad[SHA_BLOCK] = {0}, inner[SHA256_LEN];
+	struct sha_state s;
 
-	if (key.n > INT32_MAX ||
-	    !HMAC(md, key.n > 0 ? key.p : "", (int)key.n,
-		(const unsigned char *)(data.n > 0 ? data.p : ""), data.n, out, &n) ||
-	    n != want)
-		fatal("%s", failed);
+	if (key.n > sizeof(pad)) {
+		sha_begin(&s, is_sha1);
+		sha_add(&s, key);
+		sha_end(&s, pad);
+	} else if (key.n > 0) {
+		memcpy(pad, key.p, key.n);
+	}
+	for (size_t i = 0; i < sizeof(pad); i++)
+		pad[i] ^= 0x36;
+	sha_begin(&s, is_sha1);
+	sha_add(&s, span_make((const char *)pad, sizeof(pad)));
+	sha_add(&s, data);
+	sha_end(&s, inner);
+	for (size_t i = 0; i < sizeof(pad); i++)
+		pad[i] ^= 0x36 ^ 0x5c;
+	sha_begin(&s, is_sha1);
+	sha_add(&s, span_make((const char *)pad, sizeof(pad)));
+	sha_add(&s, span_make((const char *)inner, length));
+	sha_end(&s, out);
+	mem_wipe(pad, sizeof(pad));
+	mem_wipe(inner, sizeof(inner));
 }
 
 void hmac_sha256(struct span key, struct span data, unsigned char out[SHA256_LEN])
 {
-	hmac(EVP_sha256(), "HMAC-SHA-256 failed", key, data, out, SHA256_LEN);
+	hmac(false, key, data, out);
 }
 
 void hmac_sha1(struct span key, struct span data, unsigned char out[SHA1_LEN])
 {
-	hmac(EVP_sha1(), "HMAC-SHA-1 failed", key, data, out, SHA1_LEN);
+	hmac(true, key, data, out);
 }
 
 void random_bytes(void *out, size_t n)
 {
-	if (n > INT32_MAX || RAND_bytes(out, (int)n) != 1)
-		fatal("no random bytes");
+	char *to = out;
+
+	while (n > 0) {
+		ssize_t got = getrandom(to, n, 0);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			fatal("no random bytes from the kernel");
+		to += got;
+		n -= (size_t)got;
+	}
 }
 
 uint64_t random_u64(void)

@@ -1,6 +1,6 @@
 /*
- * Hashes, HMAC and random numbers, thin over OpenSSL's libcrypto. Failures of the library itself
- * (no memory, no entropy) are fatal. Any thread.
+ * Hashes (sha.h), HMAC (RFC 2104) and random numbers, the kernel's. Who wants only these is not
+ * linked with OpenSSL. No random numbers is fatal. Any thread.
  */
 #ifndef MS_CRYPTO_CRYPTO_H
 #define MS_CRYPTO_CRYPTO_H

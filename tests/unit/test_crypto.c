@@ -1,6 +1,9 @@
 /* Hashes against published vectors, hex over everything, random numbers for what can be seen. */
 #include "common/crypto/crypto.h"
+#include "common/crypto/sha.h"
 #include "tests/support/unit.h"
+
+#include <openssl/evp.h>
 
 static void expect_hex(const unsigned char digest[SHA256_LEN], const char *want)
 {
@@ -45,6 +48,60 @@ START_TEST(sha256_in_pieces)
 	}
 	sha256_abort(sha256_new());
 	sha256_abort(NULL);
+}
+END_TEST
+
+/* As OpenSSL does it: every length around a block, and a long one in odd pieces; by the processor's
+ * instructions (_i 0), in C (1), and SHA-1 (2). */
+START_TEST(as_the_library)
+{
+	static char text[100000];
+	const EVP_MD *md = _i == 2 ? EVP_sha1() : EVP_sha256();
+	unsigned char want[EVP_MAX_MD_SIZE], got[SHA256_LEN];
+	size_t n = _i == 2 ? SHA1_LEN : SHA256_LEN, piece = 1;
+	struct sha_state s;
+
+	sha_be_portable(_i == 1);
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = (char)(i * 31 + i / 251);
+	for (size_t length = 0; length < 400; length++) {
+		struct span in = exact(text, length);
+
+		ck_assert_int_eq(EVP_Digest(in.p, length, want, NULL, md, NULL), 1);
+		sha_begin(&s, _i == 2);
+		sha_add(&s, in);
+		sha_end(&s, got);
+		ck_assert_msg(memcmp(want, got, n) == 0, "%zu bytes", length);
+		exact_free(in);
+	}
+	ck_assert_int_eq(EVP_Digest(text, sizeof(text), want, NULL, md, NULL), 1);
+	sha_begin(&s, _i == 2);
+	for (size_t at = 0; at < sizeof(text); at += piece, piece = piece * 3 % 1009 + 1)
+		sha_add(&s, span_sub(span_make(text, sizeof(text)), at, piece));
+	sha_end(&s, got);
+	ck_assert_mem_eq(want, got, n);
+	sha_be_portable(false);
+}
+END_TEST
+
+/* RFC 2202, cases 1, 2 and 6. */
+START_TEST(hmac_sha1_vectors)
+{
+	unsigned char digest[SHA1_LEN];
+	char text[2 * SHA1_LEN + 1], key[80];
+
+	memset(key, 0x0b, 20);
+	hmac_sha1(span_make(key, 20), SPAN("Hi There"), digest);
+	hex_encode(text, span_make((const char *)digest, SHA1_LEN));
+	ck_assert_str_eq(text, "b617318655057264e28bc0b6fb378c8ef146be00");
+	hmac_sha1(SPAN("Jefe"), SPAN("what do ya want for nothing?"), digest);
+	hex_encode(text, span_make((const char *)digest, SHA1_LEN));
+	ck_assert_str_eq(text, "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79");
+	memset(key, 0xaa, sizeof(key));
+	hmac_sha1(span_make(key, sizeof(key)),
+	    SPAN("Test Using Larger Than Block-Size Key - Hash Key First"), digest);
+	hex_encode(text, span_make((const char *)digest, SHA1_LEN));
+	ck_assert_str_eq(text, "aa4ae5e15272d00e95705637ce8a3b55ed402112");
 }
 END_TEST
 
@@ -141,10 +198,11 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {sha256_vectors, sha256_in_pieces, hmac_vectors,
-	    hex_every_length, hex_is_strict, random_numbers};
+	    hmac_sha1_vectors, hex_every_length, hex_is_strict, random_numbers};
 	TCase *tc = tcase_create("crypto");
 
 	unit_add(tc, tests, ARRAY_LEN(tests));
+	tcase_add_loop_test(tc, as_the_library, 0, 3);
 	tcase_add_exit_test(tc, random_hex_too_long, 70);
 	return unit_finish(tc);
 }
