@@ -271,6 +271,11 @@ $(BUILD)/fuzz/fuzz_smtp_session: $(BUILD)/tests/fuzz/fuzz_smtp_session.o $(COMMO
 	@mkdir -p $(@D) $(BUILD)/found/fuzz_smtp_session.new
 	$(CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread -o $@ $< -Wl,--start-group $(filter %.a,$^) \
 		-Wl,--end-group $(EXTLIBS)
+$(BUILD)/fuzz/fuzz_imap_session $(BUILD)/fuzz/fuzz_pop3_session: $(BUILD)/fuzz/fuzz_%_session: \
+		$(BUILD)/tests/fuzz/fuzz_%_session.o $(COMMON_LIBS) $(BUILD)/lib/imapd.a $(BUILD)/lib/pop3d.a
+	@mkdir -p $(@D) $(BUILD)/found/fuzz_$*_session.new
+	$(CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread -o $@ $< -Wl,--start-group $(COMMON_LIBS) \
+		$(BUILD)/lib/$*d.a -Wl,--end-group $(EXTLIBS)
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(COMMON_LIBS) $(FOLDER_LIBS)
 	@mkdir -p $(@D) $(BUILD)/found/fuzz_$*.new
 	$(CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread -o $@ $< -Wl,--start-group $(filter %.a,$^) \

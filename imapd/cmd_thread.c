@@ -46,8 +46,10 @@ static struct thread_message *list_messages(struct thread *c, bool is_uid)
 		m->is_reply = f->replies[row];
 		if (c->by_references) {
 			m->id = f->ids[row];
-			m->references = f->reference_ids + f->references[row].at;
 			m->reference_count = f->references[row].n;
+			/* There may be none at all, and then no array. */
+			if (m->reference_count > 0)
+				m->references = f->reference_ids + f->references[row].at;
 		}
 		n++;
 	}

@@ -97,7 +97,8 @@ static void on_turn_end(void *arg)
 	if (s->server->role->is_draining && is_idle(s) && !s->is_closing)
 		untagged(s, "BYE [UNAVAILABLE] The server is shutting down");
 	else if (!s->is_closing) {
-		if (is_idle(s))
+		/* A part of DONE may be there already. */
+		if (is_idle(s) && s->line_is_over)
 			input_tidy(s);
 		return;
 	}

@@ -323,3 +323,18 @@ def test_read_only(imap_account):
     c.ok("FETCH 1 BODY[]")
     assert b"\\Seen" not in b"".join(c.ok("FETCH 1 FLAGS").untagged)
     c.ok("COPY 1 Sent")
+
+
+@pytest.mark.parametrize("selected", [False, True])
+@pytest.mark.parametrize("cut", range(1, 6))
+def test_the_beginning_of_done_comes_with_idle(imap_account, cut, selected):
+    c = imap_account.open("INBOX" if selected else None)
+    done = b"DONE\r\n"
+    c.send(b"i1 IDLE\r\n" + done[:cut])
+    assert c.read_line() == b"+ idling"
+    imap_account.open().append("INBOX", b"Subject: x\r\n\r\n")
+    c.send(done[cut:])
+    line = c.read_line()
+    while line.startswith(b"* "):
+        line = c.read_line()
+    assert line.startswith(b"i1 OK"), line
