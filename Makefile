@@ -73,9 +73,9 @@ COMMON := base crypto log event mail net dns ipc config sasl db store daemon
 PROGRAMS := authd keyd smtpd imapd pop3d smtpd-receive smtpd-local smtpd-send imapd-worker pop3d-worker mailsteadctl maint webadmin web-server web-worker acme
 DIRS_authd := common/authd
 DIRS_keyd := common/keyd
-DIRS_smtpd := smtpd/monitor
-DIRS_imapd := imapd/monitor
-DIRS_pop3d := pop3d/monitor
+# One program under several names: links to the first.
+MONITORS := smtpd imapd pop3d web-server
+$(foreach m,$(MONITORS),$(eval DIRS_$(m) := common/monitor))
 DIRS_smtpd-receive := smtpd/receive smtpd/queue
 DIRS_smtpd-local := smtpd/local smtpd/queue
 DIRS_smtpd-send := smtpd/send smtpd/queue
@@ -84,7 +84,6 @@ DIRS_pop3d-worker := pop3d
 DIRS_mailsteadctl := common/ctl
 DIRS_maint := common/maint
 DIRS_webadmin := webadmin
-DIRS_web-server := webadmin/monitor
 DIRS_web-worker := webadmin/worker
 DIRS_acme := webadmin/acme
 # Shared libraries a program may need; --as-needed drops the rest.
@@ -130,7 +129,10 @@ $(BUILD)/bin/$(1): $(BUILD)/$(firstword $(DIRS_$(1)))/main.o \
 	@mkdir -p $$(@D)
 	$(CC) $$(ALL_LDFLAGS) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(EXTLIBS)
 endef
-$(foreach p,$(PROGRAMS),$(eval $(call PROGRAM,$(p))))
+MONITOR_NAMES := $(filter-out $(firstword $(MONITORS)),$(MONITORS))
+$(foreach p,$(filter-out $(MONITOR_NAMES),$(PROGRAMS)),$(eval $(call PROGRAM,$(p))))
+$(MONITOR_NAMES:%=$(BUILD)/bin/%): $(BUILD)/bin/$(firstword $(MONITORS))
+	ln -f $< $@
 
 # --- unit tests --------------------------------------------------------------------------------
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
@@ -383,7 +385,8 @@ LIBEXEC = $(DESTDIR)$(libexecdir)/mailstead
 install: all
 	$(INSTALL) -d $(LIBEXEC) $(DESTDIR)$(bindir) $(DESTDIR)$(docdir) \
 		$(DESTDIR)$(datadir)/mailstead $(DESTDIR)$(sysconfdir)/mailstead
-	$(INSTALL) -m 755 $(filter-out %/mailsteadctl,$(BINS)) $(LIBEXEC)
+	$(INSTALL) -m 755 $(filter-out %/mailsteadctl $(MONITOR_NAMES:%=$(BUILD)/bin/%),$(BINS)) $(LIBEXEC)
+	cd $(LIBEXEC) && for name in $(MONITOR_NAMES); do ln -f $(firstword $(MONITORS)) $$name; done
 	$(INSTALL) -m 755 $(BUILD)/bin/mailsteadctl $(DESTDIR)$(bindir)
 	$(INSTALL) -m 644 README.md CHANGELOG.md $(DESTDIR)$(docdir)
 	$(INSTALL) -D -m 644 -t $(DESTDIR)$(docdir)/manual packaging/manual/*.md

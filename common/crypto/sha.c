@@ -58,7 +58,7 @@ static inline void round256(uint32_t v[8], unsigned i, uint32_t kw)
 
 static void blocks256(uint32_t h[8], const unsigned char *p, size_t count)
 {
-	uint32_t w[64], v[8];
+	uint32_t w[64] = {0}, v[8];
 
 	for (; count > 0; count--, p += SHA_BLOCK) {
 		schedule256(w, p);

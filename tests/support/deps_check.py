@@ -16,7 +16,7 @@ ONLY = {
     "common/ctl": ["base", "log", "event", "mail", "ipc", "config", "daemon"],
     "webadmin": ["base", "ipc", "config"],
     "webadmin/worker": ["base", "log", "event", "net", "ipc", "config", "daemon"],
-    "webadmin/monitor": ["base", "config", "daemon"],
+    "common/monitor": ["base", "config", "daemon"],
     "webadmin/acme": ["base", "log", "event", "ipc", "config", "daemon"],
 }
 PROGRAM_FOLDERS = {
@@ -24,9 +24,7 @@ PROGRAM_FOLDERS = {
     "common/keyd": ["common/keyd"],
     "common/ctl": ["common/ctl"],
     "common/maint": ["common/maint"],
-    "smtpd/monitor": [],
-    "imapd/monitor": [],
-    "pop3d/monitor": [],
+    "common/monitor": [],
     "smtpd/receive": ["smtpd/receive", "smtpd/queue"],
     "smtpd/local": ["smtpd/local", "smtpd/queue"],
     "smtpd/send": ["smtpd/send", "smtpd/queue"],
@@ -35,15 +33,13 @@ PROGRAM_FOLDERS = {
     "pop3d": ["pop3d"],
     "webadmin": ["webadmin"],
     "webadmin/worker": ["webadmin/worker"],
-    "webadmin/monitor": [],
     "webadmin/acme": ["webadmin/acme"],
 }
 # System header (regular expression) -> the only places that may include it.
 SYSTEM = [
     (r"lmdb\.h", ["common/db/"]),
     (r"argon2\.h", ["common/authd/"]),
-    (r"openssl/.*", ["common/net/tls", "common/keyd/",
-                     "common/crypto/"]),
+    (r"openssl/.*", ["common/net/tls", "common/keyd/", "common/crypto/sign"]),
     (r"event2?/.*|event\.h", ["common/event/"]),
     (r"unbound.*\.h", ["common/dns/"]),
     (r"zstd\.h", ["common/store/"]),
