@@ -15,8 +15,7 @@ static const struct monitor_role smtp_roles[] = {
     {.name = "smtpd-send", .who = WHO_OUT, .signs = true},
     {.name = "smtpd-receive",
 	.who = WHO_IN,
-	.listeners =
-	    1u << ROLE_SMTP | 1u << ROLE_SUBMISSION | 1u << ROLE_LMTP | 1u << ROLE_DEVICE},
+	.listeners = 1u << ROLE_SMTP | 1u << ROLE_SUBMISSION | 1u << ROLE_LMTP | 1u << ROLE_DEVICE},
 };
 static const struct monitor_role imap_roles[] = {
     {.name = "imapd-worker", .who = WHO_IMAP, .listeners = 1u << ROLE_IMAP},
