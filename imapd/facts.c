@@ -18,6 +18,7 @@ static void facts_reset(struct facts *f)
 {
 	mem_free(f->uids);
 	mem_free(f->sent);
+	mem_free(f->days);
 	for (int i = 0; i < FACT_TEXTS; i++)
 		mem_free(f->texts[i]);
 	mem_free(f->replies);
@@ -70,6 +71,11 @@ void facts_give(struct facts *f, struct mbox *m)
 	timer_set(&f->forget, FACTS_KEPT_MS);
 }
 
+bool facts_has(const struct mbox *m, unsigned columns)
+{
+	return m->facts && (m->facts->has & columns) == columns;
+}
+
 static void *column(struct facts *f, void *old, size_t size)
 {
 	char *p = mem_grow(old, f->capacity, size);
@@ -91,6 +97,8 @@ static bool reserve(struct facts *f, size_t count, unsigned columns)
 	f->uids = column(f, f->uids, sizeof(*f->uids));
 	if (columns & FACT_SENT)
 		f->sent = column(f, f->sent, sizeof(*f->sent));
+	if (columns & FACT_SENT_DAY)
+		f->days = column(f, f->days, sizeof(*f->days));
 	for (int i = 0; i < FACT_TEXTS; i++)
 		if (columns & 1u << i)
 			f->texts[i] = column(f, f->texts[i], sizeof(*f->texts[i]));
@@ -173,6 +181,16 @@ static int64_t sent_of(struct facts_load *l, struct span date, int64_t otherwise
 	return mail_date_parse(items_text(l, date), &time, &zone) ? time : otherwise;
 }
 
+static int32_t day_of(struct facts_load *l, struct span date)
+{
+	int64_t time;
+	int zone;
+
+	if (!mail_date_parse(items_text(l, date), &time, &zone))
+		return FACT_NO_DAY;
+	return (int32_t)mail_day_of(time, zone);
+}
+
 static bool read_subject(struct facts_load *l, struct span item)
 {
 	struct facts *f = l->facts;
@@ -253,6 +271,8 @@ static bool read_columns(struct facts_load *l, const struct store_message *sm,
 
 	if (columns & FACT_SENT)
 		l->facts->sent[l->row] = sent_of(l, items[MAIL_ENVELOPE_DATE], sm->internaldate);
+	if (columns & FACT_SENT_DAY)
+		l->facts->days[l->row] = day_of(l, items[MAIL_ENVELOPE_DATE]);
 	if ((columns & 1u << FACT_SUBJECT) && !read_subject(l, items[MAIL_ENVELOPE_SUBJECT]))
 		return false;
 	for (int c = FACT_FROM; c < FACT_TEXTS; c++)

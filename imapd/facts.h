@@ -15,6 +15,8 @@
 #define FACTS_TEXT_MAX 255       /* bytes of a text that count */
 #define FACTS_REFERENCES_MAX 100 /* ids of one message, the last ones */
 
+#define FACT_NO_DAY INT32_MIN
+
 enum fact_text {
 	FACT_SUBJECT, /* base subject */
 	FACT_FROM,    /* local part of the first address */
@@ -27,6 +29,7 @@ enum fact_text {
 /* Columns as bits: those of texts, and */
 #define FACT_SENT 0x40u
 #define FACT_REFERENCES 0x80u
+#define FACT_SENT_DAY 0x100u /* for SEARCH */
 
 struct fact_piece {
 	uint32_t at, n;
@@ -40,6 +43,7 @@ struct facts {
 	size_t bytes;   /* allocated, about */
 	uint32_t *uids; /* ascending */
 	int64_t *sent;  /* seconds since 1970; INTERNALDATE where there is no date */
+	int32_t *days;  /* since 1970, in the sender's zone; FACT_NO_DAY where there is no date */
 	struct fact_piece *texts[FACT_TEXTS]; /* in text; in the form of i;unicode-casemap */
 	bool *replies;                        /* with FACT_SUBJECT */
 	uint64_t *ids;                 /* with FACT_REFERENCES: hash of the Message-ID; 0 none */
@@ -72,6 +76,9 @@ void facts_load_init(struct facts_load *l, struct store *store, struct facts *f,
 void facts_load_clear(struct facts_load *l);
 /* 0 all is there, 1 the slice is over, -1 too much for the memory. */
 int facts_load_slice(struct facts_load *l, struct db_txn *txn, struct err *err);
+/* Which columns are there, for all messages of the snapshot or those before the newest? For who
+ * would not read a mailbox only for this. */
+bool facts_has(const struct mbox *m, unsigned columns);
 /* The row of a message; *row is where the last one was (0 at first): ask in order of UIDs. */
 size_t facts_row(const struct facts *f, uint32_t uid, size_t *row);
 struct span facts_text(const struct facts *f, enum fact_text column, size_t row);

@@ -56,7 +56,8 @@ struct mbox {
 	struct err err; /* why the last load failed */
 	struct db_op claim;
 	bool is_loading, is_dirty, is_gone, is_claiming;
-	struct facts *facts; /* of SORT and THREAD (facts.h); or NULL */
+	struct facts *facts; /* of SORT, THREAD and SEARCH (facts.h); or NULL */
+	bool wants_days;     /* a SEARCH looked at the sent dates of many messages */
 };
 
 /* Somebody who waits for the mailbox as it is now. */

@@ -12,6 +12,7 @@
 #include "common/mail/envelope.h"
 #include "common/mail/imapstr.h"
 #include "common/store/message_read.h"
+#include "imapd/facts.h"
 #include "imapd/imap.h"
 
 #define SEARCH_KEYS_MAX 4000
@@ -70,7 +71,7 @@ struct search_program {
 	struct search_key *keys; /* in the arena; keys[0] is the AND of all */
 	size_t count;
 	enum search_op most; /* the dearest key */
-	bool has_modseq;
+	bool has_modseq, has_sent;
 	unsigned bodies; /* matchers */
 	int item_count;  /* the envelope's items that are asked for, from the first on */
 };
@@ -111,6 +112,9 @@ struct search_state {
 	struct strbuf raw, decoded, utf8, folded;
 	struct span items[MAIL_ENVELOPE_ITEMS];
 	bool has_items;
+	const struct facts *facts; /* with FACT_SENT_DAY; or NULL */
+	size_t fact_row, index;
+	size_t dates;  /* sent dates that were read from rows */
 	uint64_t cost; /* of what was done, in messages that only the snapshot was asked about */
 };
 
@@ -141,6 +145,9 @@ struct searching {
 	bool saves;      /* a NO empties what SEARCHRES kept */
 	size_t failed;
 	struct err why; /* of the first that failed */
+	struct facts *facts;
+	struct facts_load load; /* of sent days that are not there yet */
+	bool has_loaded;
 	/* All are found; on the loop. */
 	void (*found)(struct searching *x);
 	void (*clear)(struct searching *x); /* frees what the owner added; or NULL */

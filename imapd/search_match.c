@@ -224,10 +224,19 @@ static int ask_rows(struct search_state *st, struct search_key *k, struct err *e
 	int rc;
 
 	if (k->op == SEARCH_THREADID) {
+		st->cost += COST_ROW;
 		if (store_object_thread(st->m.txn, st->m.account, st->m.object, &thread, err) < 0)
 			return -1;
 		return thread == k->number;
 	}
+	if (k->op == SEARCH_SENTDATE && st->facts) {
+		int32_t day = st->facts->days[facts_row(
+		    st->facts, st->snap->messages[st->index].uid, &st->fact_row)];
+
+		return day != FACT_NO_DAY && is_day(k, day);
+	}
+	st->cost += COST_ROW;
+	st->dates += k->op == SEARCH_SENTDATE;
 	rc = read_items(st, err);
 	if (rc != 0)
 		return rc < 0 ? -1 : SEARCH_UNKNOWN;
@@ -243,7 +252,6 @@ static int answer_rows(struct search_state *st, struct err *err)
 
 		if (!st->needed[i] || k->op < SEARCH_THREADID || k->op > SEARCH_ENVELOPE)
 			continue;
-		st->cost += COST_ROW;
 		rc = ask_rows(st, k, err);
 		if (rc < 0)
 			return -1;
@@ -266,6 +274,7 @@ static void begin(struct search_state *st, size_t index)
 	const struct search_program *g = st->program;
 
 	st->in_message = true;
+	st->index = index;
 	st->has_items = false;
 	st->header_at = 0;
 	for (size_t i = 0; i < g->count; i++) {

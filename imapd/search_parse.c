@@ -301,6 +301,7 @@ static bool take_leaf(struct parsing *x, struct span word)
 	k->is_wanted = n->is_wanted;
 	k->flag = n->op == SEARCH_FLAG ? n->more : 0;
 	k->relation = n->argument == ARG_DATE ? (enum search_relation)n->more : SEARCH_ON;
+	x->g->has_sent |= n->op == SEARCH_SENTDATE;
 	if (n->op == SEARCH_SENTDATE && x->g->item_count < MAIL_ENVELOPE_DATE + 1)
 		x->g->item_count = MAIL_ENVELOPE_DATE + 1;
 	if (n->op == SEARCH_ENVELOPE && x->g->item_count < (int)n->more + 1)

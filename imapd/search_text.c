@@ -8,6 +8,7 @@
 #define COST_CHECKS 20 /* comparisons that cost as much as ... */
 #define COST_BYTES 200 /* bytes that cost as much as a message of the snapshot */
 #define PIECE (64 * 1024)
+#define FEW_KEYS 16
 /* What a slice does at most of one message: comparisons of a field with a key, bytes for matchers.
  * However many keys meet however many fields, others get their turn. */
 #define FIELDS_WORK ((size_t)1000 * 1000)
@@ -117,7 +118,7 @@ static size_t count_open(const struct search_state *st)
 	size_t n = 0;
 
 	for (size_t i = 0; i < st->program->count; i++)
-		n += is_needed(st, i, SEARCH_HEADER) && st->answers[i] != SEARCH_TRUE;
+		n += is_needed(st, i, SEARCH_HEADER) && st->answers[i] == SEARCH_UNKNOWN;
 	return n;
 }
 
@@ -128,7 +129,7 @@ static void match_field(struct search_state *st, const struct mail_field *f)
 	for (size_t i = 0; i < st->program->count; i++) {
 		struct search_key *k = &st->program->keys[i];
 
-		if (!is_needed(st, i, SEARCH_HEADER) || st->answers[i] == SEARCH_TRUE ||
+		if (!is_needed(st, i, SEARCH_HEADER) || st->answers[i] != SEARCH_UNKNOWN ||
 		    !span_ieq(f->name, k->name))
 			continue;
 		if (k->text.n > 0 && !is_folded) {
@@ -138,6 +139,52 @@ static void match_field(struct search_state *st, const struct mail_field *f)
 		if (k->text.n == 0 || contains(strbuf_span(&st->folded), k->text))
 			st->answers[i] = SEARCH_TRUE;
 	}
+}
+
+/* The header in lower case, in st->folded, if nothing in it is to be decoded. */
+static bool lower_header(struct search_state *st, struct span header)
+{
+	char *room;
+
+	strbuf_reset(&st->folded);
+	if (memmem(header.p, header.n, "=?", 2) || memchr(header.p, '\0', header.n))
+		return false;
+	room = strbuf_room(&st->folded, header.n);
+	if (!room || !span_lower(room, header))
+		return false;
+	strbuf_added(&st->folded, header.n);
+	return true;
+}
+
+/* Can only stand in a value as it stands in the header, whatever is folded and unfolded. */
+static bool is_word(struct span text)
+{
+	for (size_t i = 0; i < text.n; i++)
+		if (text.p[i] <= ' ' || text.p[i] >= 0x7f)
+			return false;
+	return text.n > 0;
+}
+
+/* What stands nowhere in the header stands in no field of it. False: no key is left to be looked
+ * for. */
+static bool rule_out(struct search_state *st, struct span header)
+{
+	bool is_lowered = false, is_left = false;
+
+	for (size_t i = 0; i < st->program->count; i++) {
+		const struct search_key *k = &st->program->keys[i];
+
+		if (!is_needed(st, i, SEARCH_HEADER))
+			continue;
+		if (!is_word(k->text) || (!is_lowered && !lower_header(st, header)))
+			return true;
+		is_lowered = true;
+		if (contains(strbuf_span(&st->folded), k->text))
+			is_left = true;
+		else
+			st->answers[i] = SEARCH_FALSE;
+	}
+	return is_left;
 }
 
 int search_headers(struct search_state *st, struct err *err)
@@ -153,6 +200,8 @@ int search_headers(struct search_state *st, struct err *err)
 	rc = read_header(st, &header, err);
 	if (rc != 0)
 		return rc;
+	if (st->program->count <= FEW_KEYS && !rule_out(st, header))
+		return 0;
 	step = count_open(st) + 1;
 	mail_header_init(&h, header);
 	h.at = st->header_at;
@@ -166,7 +215,7 @@ int search_headers(struct search_state *st, struct err *err)
 	if (st->header_at > 0)
 		return 1;
 	for (size_t i = 0; i < st->program->count; i++)
-		if (is_needed(st, i, SEARCH_HEADER) && st->answers[i] != SEARCH_TRUE)
+		if (is_needed(st, i, SEARCH_HEADER) && st->answers[i] == SEARCH_UNKNOWN)
 			st->answers[i] = SEARCH_FALSE;
 	return 0;
 }

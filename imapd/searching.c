@@ -11,6 +11,8 @@ static void searching_clear(struct task *t)
 
 	if (x->clear)
 		x->clear(x);
+	facts_load_clear(&x->load);
+	facts_free(x->facts);
 	search_state_clear(&x->state);
 	search_program_clear(&x->program);
 	store_snapshot_unref(x->snap);
@@ -44,10 +46,27 @@ static void add_hit(struct searching *x, size_t index)
 		x->modseq = m->modseq;
 }
 
+/* 1: more to do. Where that fails, or a message cannot be read, rows are asked as ever: they say
+ * why. */
+static int load_facts(struct searching *x, struct db_txn *txn)
+{
+	struct err why = ERR_INIT;
+	int rc = facts_load_slice(&x->load, txn, &why);
+
+	if (rc == 1)
+		return 1;
+	x->has_loaded = true;
+	if (rc == 0 && x->load.failed == 0)
+		x->state.facts = x->facts;
+	return 0;
+}
+
 static void searching_read(struct task *t, struct db_txn *txn, struct err *err)
 {
 	struct searching *x = container_of(t, struct searching, task);
 
+	if (x->facts && !x->has_loaded && load_facts(x, txn) == 1)
+		return;
 	message_slice(&x->state.m, txn);
 	x->state.cost = 0;
 	while (x->next < x->snap->count && x->state.cost < SLICE_COST) {
@@ -62,6 +81,32 @@ static void searching_read(struct task *t, struct db_txn *txn, struct err *err)
 			add_hit(x, x->next);
 		x->next++;
 	}
+}
+
+/* For the next search, or for the SORT that this was for. */
+static void keep_facts(struct searching *x)
+{
+	struct mbox *m = x->task.session->view->mbox;
+
+	if (x->state.dates > x->snap->count / 2)
+		m->wants_days = true;
+	if (!x->state.facts)
+		return;
+	x->state.facts = NULL;
+	facts_give(x->facts, m);
+	x->facts = NULL;
+}
+
+/* Sent dates are worth a column once somebody asked for those of most messages. */
+static void take_facts(struct searching *x)
+{
+	struct session *s = x->task.session;
+	struct mbox *m = s->view->mbox;
+
+	if (!x->program.has_sent || (!m->wants_days && !facts_has(m, FACT_SENT_DAY)))
+		return;
+	x->facts = facts_take(m);
+	facts_load_init(&x->load, s->server->store, x->facts, x->snap, FACT_SENT_DAY);
 }
 
 static void searching_done(struct task *t)
@@ -83,6 +128,7 @@ static void searching_done(struct task *t)
 		log_error("imap-search", LOG_STR("session", s->id),
 		    LOG_U64("account", x->snap->account), LOG_U64("messages", x->failed),
 		    LOG_ERR(&x->why));
+	keep_facts(x);
 	x->found(x);
 }
 
@@ -129,6 +175,7 @@ void searching_start(struct searching *x, struct parser *p, struct span charset)
 	if (x->program.has_modseq)
 		session_enable_condstore(s);
 	search_state_init(&x->state, s, x->snap, &x->program);
+	take_facts(x);
 	x->task.read = searching_read;
 	x->task.done = searching_done;
 	task_read(&x->task);

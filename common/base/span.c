@@ -191,3 +191,25 @@ bool span_u64(struct span s, uint64_t max, uint64_t *out)
 	*out = v;
 	return true;
 }
+
+/* Eight bytes at a time: in each, the top bit of upper says that it is a capital letter. */
+bool span_lower(char *to, struct span s)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+	uint64_t all = 0, w, low, upper;
+	size_t i = 0;
+
+	for (; s.n - i >= sizeof(w); i += sizeof(w)) {
+		memcpy(&w, s.p + i, sizeof(w));
+		low = w & ~tops;
+		upper = ~w & tops & ((low + ones * (0x80 - 'A')) ^ (low + ones * (0x7f - 'Z')));
+		all |= w;
+		w |= upper >> 2;
+		memcpy(to + i, &w, sizeof(w));
+	}
+	for (; i < s.n; i++) {
+		all |= (unsigned char)s.p[i];
+		to[i] = ascii_lower(s.p[i]);
+	}
+	return !(all & tops);
+}

@@ -80,6 +80,9 @@ bool span_take_iword(struct span *s, struct span word);
 bool span_u64(struct span s, uint64_t max, uint64_t *out);
 bool span_take_u64(struct span *s, uint64_t max, uint64_t *out);
 
+/* Copies s to to, ASCII letters in lower case. False if there is a byte that is not ASCII. */
+bool span_lower(char *to, struct span s);
+
 /* ASCII only, independent of the locale. */
 static inline char ascii_lower(char c)
 {

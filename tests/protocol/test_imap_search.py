@@ -380,3 +380,34 @@ def test_bodies_have_a_limit_of_keys(imap_account):
     assert c.search(" ".join(["TEXT " + "ab" * 60 + "b"] * 100)) == []
     answer = c.run("SEARCH " + " ".join(["BODY a"] * 101))
     assert answer.status == "NO" and answer.text.startswith(b"[LIMIT]"), answer
+
+
+def test_sent_dates_are_the_same_from_memory(imap_account):
+    """The second search has a column of them, which follows the mailbox."""
+    c = imap_account.open()
+    dates = ["1 Jan 2020 23:30:00 -0500", "2 Jan 2020 00:30:00 +0900", "no date", None,
+             "3 Jan 2020 12:00:00 +0000"]
+
+    def add(date):
+        head = f"Date: {date}\r\n" if date else ""
+        c.append("INBOX", f"{head}Subject: x\r\n\r\n".encode())
+
+    def look():
+        return [c.search(f"SENTSINCE 2-Jan-2020"), c.search("SENTON 1-Jan-2020"),
+                c.search("SENTBEFORE 3-Jan-2020"), c.search("NOT SENTBEFORE 3-Jan-2020"),
+                c.search("OR SENTON 2-Jan-2020 SENTON 3-Jan-2020 SUBJECT x")]
+
+    for date in dates:
+        add(date)
+    c.ok("SELECT INBOX")
+    want = [[2, 5], [1], [1, 2], [3, 4, 5], [2, 5]]
+    for _ in range(3):
+        assert look() == want
+    # SORT shares what is kept, and dates of its own.
+    assert c.ok("SORT (DATE) UTF-8 SENTSINCE 1-Jan-2020").lines("SORT") == [b"SORT 2 1 5"]
+    add(dates[1])
+    c.ok("NOOP")
+    assert look() == [[2, 5, 6], [1], [1, 2, 6], [3, 4, 5], [2, 5, 6]]
+    c.ok("STORE 1,3 +FLAGS (\\Deleted)")
+    c.ok("EXPUNGE")
+    assert look() == [[1, 3, 4], [], [1, 4], [2, 3], [1, 3, 4]]

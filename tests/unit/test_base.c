@@ -253,6 +253,27 @@ START_TEST(span_numbers)
 }
 END_TEST
 
+START_TEST(span_lowers)
+{
+	char in[300], out[300];
+
+	for (size_t i = 0; i < sizeof(in); i++)
+		in[i] = (char)i;
+	for (size_t from = 0; from < 260; from++)
+		for (size_t n = 0; n <= 20; n++) {
+			bool is_ascii = true;
+
+			memset(out, '#', sizeof(out));
+			for (size_t i = from; i < from + n; i++)
+				is_ascii &= (unsigned char)in[i] < 0x80;
+			ck_assert_int_eq(span_lower(out, span_make(in + from, n)), is_ascii);
+			for (size_t i = 0; i < n; i++)
+				ck_assert_int_eq(out[i], ascii_lower(in[from + i]));
+			ck_assert_int_eq(out[n], '#');
+		}
+}
+END_TEST
+
 START_TEST(ascii_classes)
 {
 	for (int i = 0; i < 256; i++) {
@@ -648,10 +669,10 @@ int main(void)
 {
 	const TTest *const tests[] = {arena_gives_zeroed_aligned_memory, arena_has_a_limit,
 	    arena_copies, span_compares, span_cuts_clamp, span_finds, span_finds_long_needles,
-	    span_splits, span_takes, span_numbers, ascii_classes, strbuf_keeps_its_limit,
-	    strbuf_formats, strbuf_moves, strbuf_room_is_exact, siphash_vectors,
-	    hash_against_an_array, hash_keys_are_bytes, list_operations, mem_functions, err_texts,
-	    err_codes, err_cuts_between_characters};
+	    span_splits, span_takes, span_numbers, span_lowers, ascii_classes,
+	    strbuf_keeps_its_limit, strbuf_formats, strbuf_moves, strbuf_room_is_exact,
+	    siphash_vectors, hash_against_an_array, hash_keys_are_bytes, list_operations,
+	    mem_functions, err_texts, err_codes, err_cuts_between_characters};
 	TCase *tc = tcase_create("base");
 
 	unit_add(tc, tests, ARRAY_LEN(tests));
