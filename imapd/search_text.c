@@ -9,14 +9,49 @@
 #define COST_BYTES 200 /* bytes that cost as much as a message of the snapshot */
 #define PIECE (64 * 1024)
 #define FEW_KEYS 16
+#define ANCHOR_TRIES 16
 /* What a slice does at most of one message: comparisons of a field with a key, bytes for matchers.
  * However many keys meet however many fields, others get their turn. */
 #define FIELDS_WORK ((size_t)1000 * 1000)
 #define BODY_WORK ((size_t)16 * 1024 * 1024)
 
+/* The byte of a text to look for first: marks are rarer than digits, those than letters. */
+static size_t find_anchor(struct span needle)
+{
+	size_t best = 0;
+	int rank = 3;
+
+	for (size_t i = 0; i < needle.n && rank > 0; i++) {
+		char c = needle.p[i];
+		int r = ascii_is_digit(c) ? 1 : ascii_is_alpha(c) || c == ' ' ? 2 : 0;
+
+		if (r < rank) {
+			rank = r;
+			best = i;
+		}
+	}
+	return best;
+}
+
+/* memchr is some ten times as fast as memmem, as long as it does not find too often; memmem takes
+ * linear time whatever it finds. needle is not empty. */
 static bool contains(struct span hay, struct span needle)
 {
-	return memmem(hay.p, hay.n, needle.p, needle.n) != NULL;
+	size_t anchor = find_anchor(needle), at = anchor;
+
+	for (int tries = 0; at < hay.n && hay.n - at >= needle.n - anchor; tries++) {
+		const char *p = hay.p + at;
+
+		if (tries == ANCHOR_TRIES)
+			return memmem(p - anchor, hay.n - at + anchor, needle.p, needle.n) != NULL;
+		p = memchr(p, needle.p[anchor], hay.n - at - (needle.n - anchor - 1));
+		if (!p)
+			return false;
+		if (memcmp(p - anchor, needle.p, needle.n) == 0)
+			return true;
+		at = (size_t)(p - hay.p) + 1;
+	}
+	return false;
 }
 
 static bool is_plain(struct span s)
@@ -147,7 +182,7 @@ static bool lower_header(struct search_state *st, struct span header)
 	char *room;
 
 	strbuf_reset(&st->folded);
-	if (memmem(header.p, header.n, "=?", 2) || memchr(header.p, '\0', header.n))
+	if (contains(header, SPAN("=?")) || memchr(header.p, '\0', header.n))
 		return false;
 	room = strbuf_room(&st->folded, header.n);
 	if (!room || !span_lower(room, header))

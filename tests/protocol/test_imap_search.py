@@ -411,3 +411,17 @@ def test_sent_dates_are_the_same_from_memory(imap_account):
     c.ok("STORE 1,3 +FLAGS (\\Deleted)")
     c.ok("EXPUNGE")
     assert look() == [[1, 3, 4], [], [1, 4], [2, 3], [1, 3, 4]]
+
+
+def test_texts_at_every_place(imap_account):
+    """Texts at the beginning, the end and among much that nearly matches."""
+    c = imap_account.open()
+    value = "<7.7.7.77.x@Y>" + ".7" * 60 + "end-"
+    c.append("INBOX", f"X-A: {value}\r\nSubject: {value}\r\n\r\n".encode())
+    c.ok("SELECT INBOX")
+    for text in ("<7", ".77.", "x@y>", ".7.7e", "END-", "d-", "7" * 2, value, "-", "<", ">.7", "e"):
+        assert c.search(f'HEADER X-A "{text}"') == [1], text
+        assert c.search(f'SUBJECT "{text}"') == [1], text
+    for text in ("<77", ".777", "end-x", value + "x", "x" + value, "77.7", "@7", "--", "z"):
+        assert c.search(f'HEADER X-A "{text}"') == [], text
+        assert c.search(f'SUBJECT "{text}"') == [], text
