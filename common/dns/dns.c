@@ -1,11 +1,11 @@
 #include "common/dns/dns.h"
 
 #include "common/base/mem.h"
+#include "common/dns/unbound.h"
 #include "common/log/log.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <unbound.h>
 #include <unistd.h>
 
 #define DEADLINE_MS 20000
@@ -38,15 +38,17 @@ struct dns_query {
 	void *arg;
 };
 
+static const struct unbound *lib; /* once there was a context */
+
 /* --- a context -------------------------------------------------------------------------------- */
 static int failed(struct err *err, int code, const char *what)
 {
-	return err_set(err, ERR_INVALID, "dns: %s: %s", what, ub_strerror(code));
+	return err_set(err, ERR_INVALID, "dns: %s: %s", what, lib->strerror(code));
 }
 
 static int set_option(struct ub_ctx *ub, const char *name, const char *value, struct err *err)
 {
-	int code = ub_ctx_set_option(ub, name, value);
+	int code = lib->ctx_set_option(ub, name, value);
 
 	return code == 0 ? 0 : failed(err, code, name);
 }
@@ -87,7 +89,7 @@ static int set_servers(struct ub_ctx *ub, struct span list, struct err *err)
 			return err_set(err, ERR_INVALID, "dns.server: %.60s...", one.p);
 		memcpy(text, one.p, one.n);
 		text[one.n] = '\0';
-		code = ub_ctx_set_fwd(ub, text);
+		code = lib->ctx_set_fwd(ub, text);
 		if (code != 0)
 			return failed(err, code, text);
 	}
@@ -110,7 +112,7 @@ static const char *find_anchor(const char *file)
 
 static int set_anchor(struct dns *d, struct err *err)
 {
-	int code = d->is_validating ? ub_ctx_add_ta_file(d->ub, d->anchor) : 0;
+	int code = d->is_validating ? lib->ctx_add_ta_file(d->ub, d->anchor) : 0;
 
 	return code == 0 ? 0 : failed(err, code, d->anchor);
 }
@@ -121,7 +123,7 @@ static int open_zones(struct dns *d, struct span servers, struct err *err)
 	static const char *const zones[] = {"test.", "127.in-addr.arpa."};
 
 	for (size_t i = 0; span_trim(servers).n > 0 && i < ARRAY_LEN(zones); i++)
-		if (ub_ctx_zone_add(d->ub, zones[i], "transparent") != 0)
+		if (lib->ctx_zone_add(d->ub, zones[i], "transparent") != 0)
 			return err_set(err, ERR_IO, "dns: zones");
 	return 0;
 }
@@ -129,30 +131,33 @@ static int open_zones(struct dns *d, struct span servers, struct err *err)
 static void on_ready(void *arg, unsigned ready)
 {
 	struct dns *d = arg;
-	int code = ub_process(d->ub);
+	int code = lib->process(d->ub);
 
 	if (code != 0)
-		log_error("dns", LOG_STR("reason", ub_strerror(code)));
+		log_error("dns", LOG_STR("reason", lib->strerror(code)));
 }
 
 static int open_context(struct dns *d, struct err *err)
 {
 	int code;
 
-	d->ub = ub_ctx_create();
+	lib = unbound_load(err);
+	if (!lib)
+		return -1;
+	d->ub = lib->ctx_create();
 	if (!d->ub)
 		return err_set(err, ERR_IO, "dns: no context");
 	/* A thread of its own, instead of the process that it would start. */
-	code = ub_ctx_async(d->ub, 1);
+	code = lib->ctx_async(d->ub, 1);
 	if (code != 0
 		? failed(err, code, "threads") < 0
 		: set_options(d->ub, err) < 0 || set_servers(d->ub, span_of(d->servers), err) < 0 ||
 		      set_anchor(d, err) < 0 || open_zones(d, span_of(d->servers), err) < 0) {
-		ub_ctx_delete(d->ub);
+		lib->ctx_delete(d->ub);
 		d->ub = NULL;
 		return -1;
 	}
-	watch_init(&d->watch, d->loop, ub_fd(d->ub), on_ready, d);
+	watch_init(&d->watch, d->loop, lib->fd(d->ub), on_ready, d);
 	watch_set(&d->watch, WATCH_READ);
 	timer_set(&d->idle, IDLE_MS);
 	return 0;
@@ -163,7 +168,7 @@ static void close_context(struct dns *d)
 	if (!d->ub)
 		return;
 	watch_clear(&d->watch);
-	ub_ctx_delete(d->ub);
+	lib->ctx_delete(d->ub);
 	d->ub = NULL;
 }
 
@@ -247,7 +252,7 @@ static void on_deadline(void *arg)
 	struct dns_answer a = {.status = DNS_FAILED, .canonical = "", .why = "no answer in time"};
 
 	if (q->is_asked)
-		(void)ub_cancel(q->dns->ub, q->id);
+		(void)lib->cancel(q->dns->ub, q->id);
 	answer(q, &a);
 }
 
@@ -281,11 +286,11 @@ static void on_result(void *arg, int code, struct ub_result *r)
 	struct dns_answer a = {.status = DNS_FAILED, .canonical = "", .why = ""};
 
 	if (code != 0 || !r)
-		a.why = ub_strerror(code);
+		a.why = lib->strerror(code);
 	else
 		read_result(r, &a);
 	answer(q, &a);
-	ub_resolve_free(r);
+	lib->resolve_free(r);
 }
 
 static void ask(struct dns_query *q)
@@ -295,7 +300,7 @@ static void ask(struct dns_query *q)
 	int code;
 
 	if ((d->ub || open_context(d, &err) == 0) &&
-	    (code = ub_resolve_async(d->ub, q->name, (int)q->type, 1, q, on_result, &q->id)) != 0)
+	    (code = lib->resolve_async(d->ub, q->name, (int)q->type, 1, q, on_result, &q->id)) != 0)
 		(void)failed(&err, code, q->name);
 	/* The deadline tells. */
 	if (err.code != ERR_NONE) {
@@ -341,7 +346,7 @@ void dns_cancel(struct dns_query *q)
 	struct dns *d = q->dns;
 
 	if (q->is_asked)
-		(void)ub_cancel(d->ub, q->id);
+		(void)lib->cancel(d->ub, q->id);
 	query_free(q);
 	ask_waiting(d);
 }

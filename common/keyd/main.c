@@ -7,7 +7,6 @@
 #include "common/keyd/shelf.h"
 #include "common/log/log.h"
 
-#include <openssl/provider.h>
 #include <stdlib.h>
 
 #define ROTATE_MS (8 * 3600 * 1000) /* a ticket is good for three of these at most */
@@ -96,15 +95,6 @@ void keyd_job_ended(struct keyd *k)
 }
 
 /* --- the role --------------------------------------------------------------------------------- */
-/* Old PKCS#12 files are encrypted with what OpenSSL keeps in a module of its own. */
-static void load_old_ciphers(void)
-{
-	if (!OSSL_PROVIDER_load(NULL, "default"))
-		fatal("OpenSSL's default provider is not there");
-	if (!OSSL_PROVIDER_load(NULL, "legacy"))
-		log_info("old-ciphers", LOG_STR("state", "off"));
-}
-
 static int start(struct role *r, struct err *err)
 {
 	struct keyd *k = mem_zalloc(sizeof(*k));
@@ -120,7 +110,6 @@ static int start(struct role *r, struct err *err)
 	timer_init(&k->upkeep, k->loop, on_look, k);
 	k->upkept_ms = clock_mono_ms();
 	k->ahead = clock_ahead();
-	load_old_ciphers();
 	if (config_state_path(r->cfg, "keys", k->dir, err) < 0 || shelf_open(k->dir, err) < 0 ||
 	    dkim_open(k->dir, err) < 0 || upkeep_run(k->dir, r->cfg, clock_now(), &made, err) < 0)
 		return -1;

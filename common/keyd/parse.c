@@ -1,9 +1,12 @@
 /* What an administrator hands in, taken apart: PEM, DER, PKCS#7, PKCS#12. */
 #include "common/base/mem.h"
 #include "common/keyd/pki_int.h"
+#include "common/log/log.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/provider.h>
+#include <pthread.h>
 #include <string.h>
 
 #define BLOCKS_MAX 64
@@ -49,6 +52,23 @@ int parsed_key(struct parse *p, EVP_PKEY *key)
 }
 
 /* Only kinds that we use reach OpenSSL's decoders: others compute with numbers of any size. */
+/* Old files are encrypted with what OpenSSL keeps in a module of its own, which is loaded when one
+ * of them comes: most never do. The default one must be named then too. */
+static void load_once(void)
+{
+	if (!OSSL_PROVIDER_load(NULL, "default"))
+		fatal("OpenSSL's default provider is not there");
+	if (!OSSL_PROVIDER_load(NULL, "legacy"))
+		log_info("old-ciphers", LOG_STR("state", "off"));
+}
+
+static void load_old_ciphers(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	(void)pthread_once(&once, load_once);
+}
+
 int parsed_pkcs8(struct parse *p, const PKCS8_PRIV_KEY_INFO *p8)
 {
 	const ASN1_OBJECT *oid = NULL;
@@ -76,6 +96,7 @@ static int encrypted_key(struct parse *p, X509_SIG *sig)
 	if (!derivation_is_bounded(p, alg))
 		return err_set(p->err, ERR_LIMIT,
 		    "the key's password derivation takes too long or is not known");
+	load_old_ciphers();
 	p8 = PKCS8_decrypt(sig, p->password, (int)p->password_n);
 	if (!p8) {
 		p->in->needs_password = true;
@@ -129,6 +150,7 @@ static int try_pkcs12(struct parse *p, const unsigned char *der, long n)
 
 	if (!p12)
 		return 0;
+	load_old_ciphers();
 	result = parsed_pkcs12(p, p12);
 	PKCS12_free(p12);
 	return result < 0 ? -1 : 1;
