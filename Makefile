@@ -223,13 +223,20 @@ check-arm:
 	packaging/arm-check.sh armhf
 	packaging/arm-check.sh arm64
 check-long: check-package check-arm check-browser crash-full asan
-	MS_STRESS_SECONDS=300 $(PYTEST) tests/protocol/test_imap_stress.py
+	$(MAKE) STRESS_SECONDS=300 stress
+	$(MAKE) BUILD=build/asan SAN=address,undefined stress
+	$(MAKE) BUILD=build/tsan SAN=thread stress
 	MS_MAILS=10000 $(PYTEST) tests/e2e/test_two_servers.py
 	MS_SLOW_CLIENTS=2000 $(PYTEST) tests/protocol/test_smtp_slow.py
 	MS_TIMING=1000 $(PYTEST) -n 0 -k takes_as_long tests/protocol/test_authd.py
 	MS_KILLS=40 $(PYTEST) -n 0 tests/e2e/test_removal.py
 	$(MAKE) FUZZ_SECONDS=120 fuzz
 	$(MAKE) -j$(JOBS) BUILD=build/tidy-deep TIDY_NODES=225000 tidy
+# 20 random IMAP sessions on one account, every answer checked: also with the sanitizers.
+STRESS_SECONDS ?= 60
+.PHONY: stress
+stress: all
+	MS_STRESS_SECONDS=$(STRESS_SECONDS) $(PYTEST) -n 0 -s tests/protocol/test_imap_stress.py
 check-protocol: all
 	$(PYTEST) $(ONLY) tests/protocol
 check-e2e: all $(BUILD)/format2.ok
