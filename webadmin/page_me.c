@@ -210,11 +210,11 @@ void action_my_app_remove(struct request *rq)
 	act(rq, &WORDS("my", "app-password", "remove", form_cstr(rq, "id")), "/me", "removed");
 }
 
-/* The secret as a QR code and as text, the recovery codes, and the form that confirms. */
-static void totp_page(struct request *rq, const struct answer *a)
+void totp_secret(
+    struct html *h, const struct request *rq, const struct answer *a, const char *action)
 {
 	struct span secret = answer_text(a, 0, "secret");
-	struct html uri, h;
+	struct html uri;
 
 	html_init(&uri);
 	strbuf_add_str(&uri.out, "otpauth://totp/mailstead:");
@@ -222,21 +222,28 @@ static void totp_page(struct request *rq, const struct answer *a)
 	strbuf_add_str(&uri.out, "?secret=");
 	strbuf_add(&uri.out, secret);
 	strbuf_add_str(&uri.out, "&issuer=mailstead");
-	page_begin(&h, rq, TEXT_TOTP);
-	HTML(&h, R("<p>"), L(TOTP_SCAN), R("</p>\n"));
-	qr_svg(&h, strbuf_span(&uri.out));
+	HTML(h, R("<p>"), L(TOTP_SCAN), R("</p>\n"));
+	qr_svg(h, strbuf_span(&uri.out));
 	strbuf_clear(&uri.out);
-	HTML(&h, R("<p>"), L(TOTP_BY_HAND), R(" "));
-	copy_box(&h, secret);
-	HTML(&h, R("</p>\n<h2>"), L(TOTP_RECOVERY), R("</h2>\n<p>"), L(TOTP_RECOVERY_HINT),
+	HTML(h, R("<p>"), L(TOTP_BY_HAND), R(" "));
+	copy_box(h, secret);
+	HTML(h, R("</p>\n<h2>"), L(TOTP_RECOVERY), R("</h2>\n<p>"), L(TOTP_RECOVERY_HINT),
 	    R("</p>\n<ul class=\"codes\">"));
 	for (size_t i = 1; i < a->count; i++)
-		HTML(&h, R("<li><code>"), T(answer_text(a, i, "recovery")), R("</code></li>"));
-	HTML(&h, R("</ul>\n"));
-	form_begin(&h, rq, "/me/second-factor-confirm");
-	input(&h, TEXT_CODE, "code", "text", SPAN(""),
+		HTML(h, R("<li><code>"), T(answer_text(a, i, "recovery")), R("</code></li>"));
+	HTML(h, R("</ul>\n"));
+	form_begin(h, rq, action);
+	input(h, TEXT_CODE, "code", "text", SPAN(""),
 	    "required autocomplete=\"one-time-code\" inputmode=\"numeric\"");
-	form_end(&h, TEXT_TOTP_CONFIRM);
+	form_end(h, TEXT_TOTP_CONFIRM);
+}
+
+static void totp_page(struct request *rq, const struct answer *a)
+{
+	struct html h;
+
+	page_begin(&h, rq, TEXT_TOTP);
+	totp_secret(&h, rq, a, "/me/second-factor-confirm");
 	HTML(&h, R("</main>\n</body>\n</html>\n"));
 	/* The session of the new login goes on. */
 	send_page(200, &h, rq->token);

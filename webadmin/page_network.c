@@ -3,8 +3,6 @@
 
 #include <unistd.h>
 
-#define PATIENCE_SECONDS 150 /* the looks take up to a minute */
-
 static void check_row(struct html *h, const struct answer *a, size_t i)
 {
 	struct span status = answer_text(a, i, "status");
@@ -23,6 +21,16 @@ static void check_row(struct html *h, const struct answer *a, size_t i)
 	HTML(h, R("</td></tr>\n"));
 }
 
+void network_table(struct html *h, const struct answer *a)
+{
+	if (a->count == 0)
+		return;
+	HTML(h, R("<div class=\"scroll\"><table>\n"));
+	for (size_t i = 0; i < a->count; i++)
+		check_row(h, a, i);
+	HTML(h, R("</table></div>\n"));
+}
+
 static void send_form(struct html *h, const struct request *rq)
 {
 	HTML(h, R("<section><h2>"), L(TEST_MAIL), R("</h2>\n<p>"), L(TEST_MAIL_HINT), R("</p>\n"));
@@ -39,19 +47,14 @@ void page_network(struct request *rq)
 	struct answer a = {0};
 	struct html h;
 
-	alarm(PATIENCE_SECONDS);
+	alarm(NETWORK_SECONDS);
 	if (is_checked && !ask(rq, &WORDS("check-network"), &a))
 		return;
 	page_begin(&h, rq, TEXT_NETWORK);
 	HTML(&h, R("<p>"), L(NETWORK_HINT),
 	    R("</p>\n<p><a class=\"button\" href=\"/network?check=1\">"),
 	    LID(is_checked ? TEXT_DNS_AGAIN : TEXT_NETWORK_CHECK), R("</a></p>\n"));
-	if (a.count > 0) {
-		HTML(&h, R("<div class=\"scroll\"><table>\n"));
-		for (size_t i = 0; i < a.count; i++)
-			check_row(&h, &a, i);
-		HTML(&h, R("</table></div>\n"));
-	}
+	network_table(&h, &a);
 	same_command(&h, "check-network");
 	send_form(&h, rq);
 	page_end(&h);
@@ -63,7 +66,7 @@ void action_send_test(struct request *rq)
 	struct answer a;
 	struct html h;
 
-	alarm(PATIENCE_SECONDS);
+	alarm(NETWORK_SECONDS);
 	if (cmd.words[1][0] == '-' || cmd.words[1][0] == '\0') {
 		page_failed(rq, text_of(TEXT_BAD_REQUEST), "/network");
 		return;

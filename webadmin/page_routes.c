@@ -19,12 +19,15 @@ static void route_row(struct html *h, const struct request *rq, const struct ans
 	HTML(h, R("<button class=\"quiet\">"), L(REMOVE), R("</button></form></td></tr>\n"));
 }
 
-static void add_form(struct html *h, const struct request *rq)
+void smarthost_form(struct html *h, const struct request *rq, const char *action, bool is_for_all)
 {
 	HTML(h, R("<section><h2>"), L(ROUTE_ADD), R("</h2>\n"));
-	form_begin(h, rq, "/routes/add");
+	form_begin(h, rq, action);
 	HTML(h, R("<div class=\"row\">"));
-	input(h, TEXT_ROUTE_FOR, "for", "text", SPAN("all"), "required");
+	if (is_for_all)
+		hidden(h, "for", SPAN("all"));
+	else
+		input(h, TEXT_ROUTE_FOR, "for", "text", SPAN("all"), "required");
 	input(h, TEXT_ROUTE_HOST, "host", "text", SPAN(""),
 	    "required placeholder=\"smtp.provider.example:587\"");
 	choose(h, TEXT_TLS, "tls", tls_kinds, ARRAY_LEN(tls_kinds), SPAN("verified"));
@@ -57,7 +60,7 @@ void page_routes(struct request *rq)
 			route_row(&h, rq, &a, i);
 		HTML(&h, R("</table></div>\n"));
 	}
-	add_form(&h, rq);
+	smarthost_form(&h, rq, "/routes/add", false);
 	page_end(&h);
 }
 
@@ -74,7 +77,7 @@ static const char *with_name(struct request *rq, const char *name, const char *f
 	return s ? s : "";
 }
 
-void action_route_add(struct request *rq)
+struct command smarthost_command(struct request *rq)
 {
 	struct command cmd = WORDS("route", "add", form_cstr(rq, "for"), form_cstr(rq, "host"));
 
@@ -84,6 +87,13 @@ void action_route_add(struct request *rq)
 		cmd.words[cmd.count++] = with_name(rq, "user", "user");
 		cmd.secret = request_form(rq, "password");
 	}
+	return cmd;
+}
+
+void action_route_add(struct request *rq)
+{
+	struct command cmd = smarthost_command(rq);
+
 	act(rq, &cmd, "/routes", "added");
 }
 

@@ -1,18 +1,30 @@
 /*
  * The first-run wizard, one short form a step. Where it stands follows from what is there already,
- * so it goes on after any interruption: no host name of its own yet, no domain, no administrator,
- * no mailbox.
+ * so it goes on after any interruption: no domain yet, no administrator, no second factor, no
+ * mailbox. What leaves no trace, a look at the network and "no second factor", stands in the
+ * address
+ * (?go=), and is asked again after an interruption.
  */
 #include "webadmin/web.h"
 
 #include <string.h>
+#include <unistd.h>
 
-enum step { STEP_CODE, STEP_HOST, STEP_ADMIN, STEP_MAILBOX, STEP_DONE, STEP_COUNT };
+enum step {
+	STEP_CODE,
+	STEP_HOST,
+	STEP_NETWORK,
+	STEP_ADMIN,
+	STEP_TOTP,
+	STEP_MAILBOX,
+	STEP_DONE,
+	STEP_COUNT
+};
 
 static void steps(struct html *h, enum step now)
 {
 	static const enum text_id labels[STEP_COUNT] = {TEXT_SETUP_CODE, TEXT_SETUP_HOST,
-	    TEXT_SETUP_ADMIN, TEXT_SETUP_MAILBOX, TEXT_SETUP_DONE};
+	    TEXT_NETWORK, TEXT_SETUP_ADMIN, TEXT_TOTP, TEXT_SETUP_MAILBOX, TEXT_SETUP_DONE};
 
 	HTML(h, R("<ol class=\"steps\">"));
 	for (int i = 0; i < STEP_COUNT; i++) {
@@ -88,6 +100,34 @@ static void host_step(struct request *rq, struct span wrong)
 	page_end_status(&h, wrong.n > 0 ? 409 : 200);
 }
 
+/* What a mail server needs of the world; where it does not get it, the ways forward. */
+static void network_step(struct request *rq, struct span wrong)
+{
+	bool is_checked = request_query(rq, "check").n > 0;
+	struct answer a = {0}, routes;
+	struct html h;
+
+	alarm(NETWORK_SECONDS);
+	if (is_checked && !try_ask(rq, &WORDS("check-network"), &a))
+		return;
+	if (a.code != ERR_NONE)
+		wrong = a.text;
+	step_begin(&h, rq, STEP_NETWORK, TEXT_NETWORK, TEXT_NETWORK_HINT, wrong);
+	network_table(&h, &a);
+	HTML(&h, R("<p><a class=\"button"), S(is_checked ? " quiet" : ""),
+	    R("\" href=\"/setup?check=1\">"), LID(is_checked ? TEXT_DNS_AGAIN : TEXT_NETWORK_CHECK),
+	    R("</a> <a class=\"button"), S(is_checked ? "" : " quiet"),
+	    R("\" href=\"/setup?go=admin\">"), LID(is_checked ? TEXT_NEXT : TEXT_SETUP_LATER),
+	    R("</a></p>\n"));
+	if (is_checked && try_ask(rq, &WORDS("route", "list"), &routes)) {
+		HTML(&h, R("<p>"), L(SETUP_SMARTHOST), R("</p>\n"));
+		if (routes.code == ERR_NONE && routes.count > 0)
+			record_table(&h, &routes, NULL);
+		smarthost_form(&h, rq, "/setup/smarthost", true);
+	}
+	page_end_status(&h, wrong.n > 0 ? 409 : 200);
+}
+
 static struct span local_at(struct request *rq, const char *local, struct span domain)
 {
 	struct strbuf b;
@@ -111,6 +151,20 @@ static void admin_step(struct request *rq, struct span domain, struct span wrong
 	input(&h, TEXT_PASSWORD, "password", "password", SPAN(""),
 	    "required minlength=\"8\" autocomplete=\"new-password\"");
 	form_end(&h, TEXT_NEXT);
+	page_end_status(&h, wrong.n > 0 ? 409 : 200);
+}
+
+static void totp_step(struct request *rq, struct span wrong)
+{
+	struct html h;
+
+	step_begin(&h, rq, STEP_TOTP, TEXT_TOTP, TEXT_SETUP_TOTP_HINT, wrong);
+	form_begin(&h, rq, "/setup/second-factor");
+	input(&h, TEXT_CURRENT_PASSWORD, "password", "password", SPAN(""),
+	    "required autocomplete=\"current-password\"");
+	form_end(&h, TEXT_TOTP_BEGIN);
+	HTML(&h, R("<p><a class=\"button quiet\" href=\"/setup?go=mailbox\">"), L(SETUP_LATER),
+	    R("</a></p>\n"));
 	page_end_status(&h, wrong.n > 0 ? 409 : 200);
 }
 
@@ -145,6 +199,22 @@ static void done_step(struct request *rq, struct span domain, struct span addres
 	page_end(&h);
 }
 
+static bool has_second_factor(struct request *rq)
+{
+	struct err err = ERR_INIT;
+	struct answer a;
+
+	return admin_call(rq, &WORDS("my", "account"), &a, &err) == 0 && a.code == ERR_NONE &&
+	       answer_number(&a, 0, "second-factor") != 0;
+}
+
+/* Beyond a step that leaves no trace: in the address, or because the next one's form was sent. */
+static bool goes_on(const struct request *rq, const char *step)
+{
+	return span_eq(request_query(rq, "go"), span_of(step)) ||
+	       (rq->is_post && span_ends(rq->path, span_of(step)));
+}
+
 static void show(struct request *rq, struct span wrong)
 {
 	struct span domain, mailbox;
@@ -161,12 +231,16 @@ static void show(struct request *rq, struct span wrong)
 	}
 	if (count(rq, "domain", "domain", &domain) == 0)
 		host_step(rq, wrong);
+	else if (rq->is_setup && !goes_on(rq, "admin"))
+		network_step(rq, wrong);
 	else if (rq->is_setup)
 		admin_step(rq, domain, wrong);
-	else if (count(rq, "account", "address", &mailbox) == 0)
-		mailbox_step(rq, domain, wrong);
-	else
+	else if (count(rq, "account", "address", &mailbox) > 0)
 		done_step(rq, domain, mailbox);
+	else if (!goes_on(rq, "mailbox") && !has_second_factor(rq))
+		totp_step(rq, wrong);
+	else
+		mailbox_step(rq, domain, wrong);
 }
 
 void page_setup(struct request *rq)
@@ -228,6 +302,45 @@ void action_setup_admin(struct request *rq)
 		return;
 	send_redirect(a.code == ERR_NONE ? "/setup" : "/login",
 	    a.code == ERR_NONE ? arena_strdup(&rq->arena, answer_text(&a, 0, "token")) : "");
+}
+
+void action_setup_smarthost(struct request *rq)
+{
+	struct command cmd = smarthost_command(rq);
+	struct answer a;
+
+	if (!try_ask(rq, &cmd, &a))
+		return;
+	if (a.code != ERR_NONE)
+		show(rq, a.text);
+	else
+		send_redirect("/setup?check=1", NULL);
+}
+
+void action_setup_totp(struct request *rq)
+{
+	struct answer a;
+	struct html h;
+
+	if (!sign_in_again(rq, "/setup") || !ask(rq, &WORDS("my", "totp", "begin"), &a))
+		return;
+	step_begin(&h, rq, STEP_TOTP, TEXT_TOTP, TEXT_SETUP_TOTP_HINT, SPAN(""));
+	totp_secret(&h, rq, &a, "/setup/second-factor-confirm");
+	HTML(&h, R("</main>\n</body>\n</html>\n"));
+	send_page(200, &h, rq->token);
+}
+
+/* A wrong code: it begins again, with another secret. */
+void action_setup_totp_confirm(struct request *rq)
+{
+	struct answer a;
+
+	if (!try_ask(rq, &WORDS("my", "totp", "confirm", form_cstr(rq, "code")), &a))
+		return;
+	if (a.code != ERR_NONE)
+		show(rq, a.text);
+	else
+		send_redirect("/setup", NULL);
 }
 
 void action_setup_mailbox(struct request *rq)

@@ -154,6 +154,9 @@ void page_setup(struct request *rq);
 void action_setup_code(struct request *rq);
 void action_setup_host(struct request *rq);
 void action_setup_admin(struct request *rq);
+void action_setup_smarthost(struct request *rq);
+void action_setup_totp(struct request *rq);
+void action_setup_totp_confirm(struct request *rq);
 void action_setup_mailbox(struct request *rq);
 void page_home(struct request *rq);
 void page_accounts(struct request *rq);
@@ -234,6 +237,15 @@ void asset_js(struct request *rq);
  * and signing in with them: on failure the page that says so, and false. */
 void sign_in_fields(struct html *h, struct request *rq);
 bool sign_in_again(struct request *rq, const char *back);
+
+/* The new secret as a QR code and as text, the recovery codes, and the form that confirms it. */
+void totp_secret(
+    struct html *h, const struct request *rq, const struct answer *a, const char *action);
+#define NETWORK_SECONDS 150                                 /* the looks take up to a minute */
+void network_table(struct html *h, const struct answer *a); /* of check-network */
+/* page_routes.c: a smarthost, and the command that the form orders. */
+void smarthost_form(struct html *h, const struct request *rq, const char *action, bool is_for_all);
+struct command smarthost_command(struct request *rq);
 
 /* A section of an account's page. */
 void sending_section(struct html *h, struct request *rq, struct span address);

@@ -61,9 +61,34 @@ def test_wizard_from_nothing_to_a_mailbox():
         # Somebody else, or the same person tomorrow: it goes on where it stood.
         page = browser.open("/")
         assert page.path == "/setup"
+        assert "/setup?check=1" in page.parser.links
+        # A look takes half a minute where nobody answers: its form is sent without one.
+        token = browser.open("/setup?go=admin").form("/setup/admin")["fields"]["csrf"]
+        for host, status in (("no host", 409), ("smtp.provider.test:587", 303)):
+            body, kind = browser.multipart({"csrf": token, "for": "all", "host": host,
+                                            "tls": "verified"})
+            answer = browser.request("POST", "/setup/smarthost", body, {"Content-Type": kind})
+            assert answer.status == status, answer.text
+        assert fresh.ctl("route", "list")[0]["host"] == "smtp.provider.test"
+        page = browser.open("/setup?go=admin")
         page = browser.submit("/setup/admin", name=ADMIN, password="short")
         assert page.status == 409
         page = browser.submit("/setup/admin", name=ADMIN, password=PASSWORD)
+        # Interrupted here, the second factor is asked for again; it can wait.
+        assert browser.open("/setup").form("/setup/second-factor")
+        page = browser.submit("/setup/second-factor", password="wrong one")
+        assert page.status == 409
+        browser.open("/setup")
+        page = browser.submit("/setup/second-factor", password=PASSWORD)
+        assert "<svg" in page.html
+        codes = re.findall(r"<li><code>([^<]+)</code>", page.html)
+        assert len(codes) == 10
+        page = browser.submit("/setup/second-factor-confirm", code="000000")
+        assert page.status == 409 and page.form("/setup/second-factor")
+        page = browser.submit("/setup/second-factor", password=PASSWORD)
+        secret = re.search(r"<code>([A-Z2-7]{32})</code>", page.html).group(1)
+        page = browser.submit("/setup/second-factor-confirm", code=totp(secret))
+        assert page.form("/setup/mailbox"), page.text
         page = browser.submit("/setup/mailbox", name="alice@example.test", password=PASSWORD)
         assert "imap" in page.text.lower() and str(fresh.ports["imaps"]) in page.text
         assert browser.open("/").path == "/"

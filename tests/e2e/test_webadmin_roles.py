@@ -20,7 +20,7 @@ PUBLIC = {("GET", "/style.css"), ("GET", "/app.js"), ("GET", "/login"), ("POST",
           ("GET", "/.well-known/autoconfig/mail/config-v1.1.xml"),
           ("GET", "/mail/config-v1.1.xml"), ("GET", "/.well-known/mta-sts.txt"),
           ("POST", "/autodiscover/autodiscover.xml"), ("POST", "/Autodiscover/Autodiscover.xml")}
-SETUP = {("POST", "/setup/host"), ("POST", "/setup/admin")}
+SETUP = {("POST", "/setup/host"), ("POST", "/setup/admin"), ("POST", "/setup/smarthost")}
 OWN = {("POST", "/logout"), ("GET", "/me"), ("POST", "/mobileconfig"), ("POST", "/me/password"),
        ("POST", "/me/device"), ("POST", "/me/device-remove"), ("POST", "/me/second-factor"),
        ("POST", "/me/second-factor-confirm"), ("POST", "/me/second-factor-remove"),
