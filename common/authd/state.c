@@ -195,7 +195,8 @@ int state_open(struct authd *a, struct err *err)
 	    .map_size = map,
 	    .map_max = map,
 	    .mode = 0600,
-	    .format = db_format_of("auth")};
+	    .format = db_format_of("auth"),
+	    .format_wait_ms = DB_FORMAT_WAIT_MS};
 
 	a->next_account = a->next_app = a->next_audit = 1;
 	index_init(&a->index);

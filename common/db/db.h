@@ -24,16 +24,18 @@
 struct db_env;
 struct db_txn;
 
+#define DB_FORMAT_WAIT_MS 60000
+
 struct db_options {
 	const char *dir;      /* made if missing, 2770 or, without group rights, 0700 */
 	size_t map_size;      /* first size; an existing larger file wins */
 	size_t map_max;       /* growth (doubling, in steps) stops here: then ERR_NO_SPACE */
 	unsigned max_readers; /* 0: 512 */
 	mode_t mode;          /* of data.mdb and lock.mdb, set by path whatever the umask; 0660 */
-	/* Of the rows (db/format.h); 0: whatever it is. A database of a newer format is refused;
-	 * one of an older format is waited for, for a minute: maint is about to bring it up. A new
-	 * one gets the number. */
-	unsigned format;
+	/* Of the rows (db/format.h); 0: whatever it is. A database of another format is refused,
+	 * and a new one gets the number. A daemon waits for one of an older format
+	 * (DB_FORMAT_WAIT_MS): maint is about to bring it up. */
+	unsigned format, format_wait_ms;
 	bool is_alone; /* the caller has db_folder_lock */
 	/*
 	 * Called on the writer thread after each commit that returned 0, with the notes of all its

@@ -16,7 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FORMAT_WAIT_MS 60000
 #define FORMAT_AGAIN_MS 100
 
 /* Environments open in this process. A second open of one, and its close, would drop the POSIX
@@ -415,7 +414,7 @@ int db_env_open(const struct db_options *opt, struct db_env **out, struct err *e
 
 	for (unsigned i = 0; env_open(opt, out, &why) < 0; i++) {
 		if (why.code != ERR_BUSY || opt->format == 0 ||
-		    i == FORMAT_WAIT_MS / FORMAT_AGAIN_MS) {
+		    i >= opt->format_wait_ms / FORMAT_AGAIN_MS) {
 			*err = why;
 			return -1;
 		}

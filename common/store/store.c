@@ -306,6 +306,7 @@ static int store_open_env(struct store *s, const struct store_options *opt, stru
 	    .map_max = opt->map_max,
 	    .mode = 0660,
 	    .format = db_format_of("store"),
+	    .format_wait_ms = DB_FORMAT_WAIT_MS,
 	    .on_commit = store_on_commit,
 	    .note_size = STORE_HINT_LEN,
 	    .arg = s};

@@ -25,6 +25,7 @@ static int open_parts(struct queue *q, const struct queue_options *opt, struct e
 	    .map_max = config_u64(opt->cfg, SET_QUEUE_MAP_SIZE),
 	    .mode = 0660,
 	    .format = db_format_of("queue"),
+	    .format_wait_ms = DB_FORMAT_WAIT_MS,
 	};
 	struct db_writer_options writer = {.on_failure = opt->on_failure, .arg = opt->arg};
 

@@ -112,7 +112,7 @@ static const struct role_ops ops = {.name = "tester",
 
 static const struct monitor_role role = {
     .name = "tester", .who = WHO_POP3, .listeners = 1u << ROLE_POP3};
-static const struct monitor_spec watcher = {"watcher", &role, 1};
+static const struct monitor_spec watcher = {"watcher", &role, 1, {NULL}};
 
 /* --- the test's side -------------------------------------------------------------------------- */
 static const char *in_dir(const char *name)
