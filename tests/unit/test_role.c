@@ -346,7 +346,7 @@ START_TEST(start_errors)
 		pid_t first = child;
 
 		start();
-		expect_output("watcher: listener pop3: bind 127.0.0.1:");
+		expect_output(": listener.pop3.port: bind 127.0.0.1:");
 		ck_assert_int_eq(exit_status(), 1);
 		close(output);
 		child = first;
@@ -443,7 +443,8 @@ START_TEST(reload_is_all_or_nothing)
 	    other_port);
 	write_conf(listener(port, conf));
 	ck_assert_int_ne(reload(text, sizeof(text)), ERR_NONE);
-	ck_assert_ptr_nonnull(strstr(text, "listener second: bind 127.0.0.1:"));
+	ck_assert_ptr_nonnull(strstr(text, "mailstead.conf:"));
+	ck_assert_ptr_nonnull(strstr(text, ": listener.second.port: bind 127.0.0.1:"));
 	a = dial(port);
 	expect_line(a, "hello from x\r\n");
 	close(a);
