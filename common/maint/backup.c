@@ -53,27 +53,47 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 	return remove(path);
 }
 
-/* One at a time, since they share bodies. What one that was killed left behind goes. */
-static int lock_generations(struct backup *b, const char *path)
+static int remove_tree(struct backup *b, const char *path)
 {
-	char hidden[BACKUP_PATH];
-	const struct dirent *e;
-	DIR *dir;
+	return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0
+		   ? 0
+		   : err_errno(&b->err, errno, "removing %s", path);
+}
 
-	b->lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+/* One run at a time. A network's file system may know no locks; then *is_alone is false. */
+static int take_lock(struct backup *b, const char *generations, bool *is_alone)
+{
+	b->lock = open(generations, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (b->lock < 0)
-		return err_errno(&b->err, errno, "%s", path);
-	if (flock(b->lock, LOCK_EX | LOCK_NB) < 0)
-		return err_set(
-		    &b->err, ERR_BUSY, "%s: another backup into this folder is being made", path);
-	dir = opendir(path);
-	while (dir && (e = readdir(dir)))
+		return err_errno(&b->err, errno, "%s", generations);
+	*is_alone = flock(b->lock, LOCK_EX | LOCK_NB) == 0;
+	if (!*is_alone && errno == EWOULDBLOCK)
+		return err_set(&b->err, ERR_BUSY, "%s: another backup is being made", b->dir);
+	return 0;
+}
+
+/* What runs that were cut off have left: generations without a name, and files. */
+static int remove_unfinished(struct backup *b, const char *generations)
+{
+	struct blob_dir *const dirs[] = {b->store, b->queue};
+	DIR *dir = opendir(generations);
+	char path[BACKUP_PATH];
+	const struct dirent *e;
+	struct strbuf none;
+	int rc = dir ? 0 : err_errno(&b->err, errno, "%s", generations);
+
+	while (rc == 0 && (e = readdir(dir)))
 		if (e->d_name[0] == '.' && is_generation(e->d_name + 1) &&
-		    path_join(hidden, path, e->d_name, NULL))
-			(void)nftw(hidden, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+		    path_join(path, generations, e->d_name, NULL))
+			rc = remove_tree(b, path);
 	if (dir)
 		closedir(dir);
-	return 0;
+	strbuf_init(&none, BLOB_ID_LEN);
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
+		for (unsigned folder = 0; rc == 0 && folder < 256; folder++)
+			rc = blob_list_old(dirs[i], folder, INT64_MAX, 0, &none, &b->err);
+	strbuf_clear(&none);
+	return rc;
 }
 
 /* Its time; where there is one of this second already, the next. */
@@ -97,18 +117,27 @@ static int choose_name(struct backup *b, const char *generations)
 static int prepare(struct backup *b)
 {
 	char path[BACKUP_PATH], generations[BACKUP_PATH], hidden[BACKUP_NAME_LEN + 2];
+	bool is_alone;
 
 	if (make_dir(b, b->dir) < 0 || space_check(b->dir, &b->err) < 0 ||
 	    sub_dir(b, "generations", NULL, generations) < 0 ||
-	    lock_generations(b, generations) < 0 || choose_name(b, generations) < 0 ||
+	    take_lock(b, generations, &is_alone) < 0 || choose_name(b, generations) < 0 ||
 	    sub_dir(b, "blob", NULL, path) < 0 || sub_dir(b, "blob", "store", path) < 0 ||
 	    blob_dir_open(path, &b->store, &b->err) < 0 || sub_dir(b, "blob", "queue", path) < 0 ||
 	    blob_dir_open(path, &b->queue, &b->err) < 0)
 		return -1;
+	if (is_alone && remove_unfinished(b, generations) < 0)
+		return -1;
 	snprintf(hidden, sizeof(hidden), ".%s", b->name);
 	if (!path_join(b->temp, generations, hidden, NULL))
 		return err_set(&b->err, ERR_INVALID, "%s: path too long", b->dir);
-	return make_dir(b, b->temp);
+	/* Where there are no locks, two may have begun within one second. */
+	if (mkdir(b->temp, 0700) < 0) {
+		err_errno(&b->err, errno, "%s", b->temp);
+		b->temp[0] = '\0'; /* the other's, who goes on */
+		return -1;
+	}
+	return 0;
 }
 
 /* --- environments
@@ -347,6 +376,19 @@ static int drop_unkept(void *arg, const unsigned char id[BLOB_ID_LEN])
 	return blob_unlink(k->b->store, id, &k->b->err);
 }
 
+/* Its name first: what has one is whole. */
+static int drop_generation(struct backup *b, const char *parent, const char *name)
+{
+	char path[BACKUP_PATH], hidden[BACKUP_NAME_LEN + 2], gone[BACKUP_PATH];
+
+	snprintf(hidden, sizeof(hidden), ".%s", name);
+	if (!path_join(path, parent, name, NULL) || !path_join(gone, parent, hidden, NULL))
+		return err_set(&b->err, ERR_INVALID, "%s: path too long", parent);
+	if (rename(path, gone) < 0)
+		return err_errno(&b->err, errno, "%s", path);
+	return flush_dir(b, parent) < 0 ? -1 : remove_tree(b, gone);
+}
+
 /* Generations beyond keep go, then the bodies that none of the others refers to. */
 static int prune(struct backup *b, size_t keep)
 {
@@ -361,12 +403,10 @@ static int prune(struct backup *b, size_t keep)
 	if (all.n <= keep)
 		return 0;
 	for (size_t i = 0; rc == 0 && i < all.n; i++) {
-		if (!path_join(path, parent, all.list[i], NULL))
-			rc = -1;
-		else if (i < all.n - keep)
-			rc = nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0
-				 ? 0
-				 : err_errno(&b->err, errno, "removing %s", path);
+		if (i < all.n - keep)
+			rc = drop_generation(b, parent, all.list[i]);
+		else if (!path_join(path, parent, all.list[i], NULL))
+			rc = err_set(&b->err, ERR_INVALID, "%s: path too long", parent);
 		else
 			rc = add_ids(b, path, &k);
 	}

@@ -6,7 +6,8 @@
  *   generations/<time>/summary, verified           what it holds; when all of it was read
  *   blob/store, blob/queue                         large bodies, shared by the generations
  * A generation gets its name when all of it is durable and was looked at: what has no name yet
- * begins with a dot and is nobody's.
+ * begins with a dot, is nobody's, and goes with the next backup. One that goes loses its name
+ * first.
  */
 #ifndef MS_MAINT_BACKUP_H
 #define MS_MAINT_BACKUP_H
@@ -24,6 +25,7 @@ int tree_copy(const char *from, const char *to, struct err *err);
 int file_copy(const char *from, const char *to, struct err *err);
 /* An environment that is there, by its folder. */
 int env_open_at(const char *dir, size_t map_size, struct db_env **env, struct err *err);
+bool is_generation(const char *name); /* is it the name of one? */
 /* The newest generation, or the one named; -1 if there is none. */
 int generation_find(
     const char *backup, struct span wanted, char out[BACKUP_NAME_LEN + 1], struct err *err);

@@ -113,30 +113,51 @@ static int look_at_store(struct recovery *r)
 	return rc;
 }
 
-/* The new file in the place of the old one, which gets a name of its own. */
+static int flush_dir(struct recovery *r)
+{
+	int fd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = fd < 0 || fsync(fd) < 0 ? err_errno(&r->err, errno, "flushing %s", r->dir) : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+/* A second name for the damaged file, before anything takes its place: it is never without one. A
+ * run that was cut off may have given it already. */
+static int keep(struct recovery *r, const char *place, char kept[BACKUP_PATH])
+{
+	struct stat damaged, there;
+
+	if (stat(place, &damaged) < 0)
+		return err_errno(&r->err, errno, "%s", place);
+	for (unsigned i = 1; i < 1000; i++) {
+		if (snprintf(kept, BACKUP_PATH, "%s/data.damaged-%u", r->dir, i) >= BACKUP_PATH)
+			return err_set(&r->err, ERR_INVALID, "%s: path too long", r->dir);
+		if (link(place, kept) == 0)
+			return flush_dir(r);
+		if (errno != EEXIST)
+			break;
+		if (stat(kept, &there) == 0 && there.st_dev == damaged.st_dev &&
+		    there.st_ino == damaged.st_ino)
+			return flush_dir(r);
+	}
+	return err_errno(&r->err, errno, "%s", kept);
+}
+
+/* The new file in the place of the old one. */
 static int swap(struct recovery *r, const char *temp, char kept[BACKUP_PATH])
 {
 	char fresh[BACKUP_PATH], place[BACKUP_PATH];
-	int fd, rc = 0;
 
 	if (!path_join(fresh, temp, "data.mdb", NULL) ||
 	    !path_join(place, r->dir, "data.mdb", NULL))
 		return err_set(&r->err, ERR_INVALID, "%s: path too long", r->dir);
-	if (renameat2(AT_FDCWD, fresh, AT_FDCWD, place, RENAME_EXCHANGE) < 0)
+	if (keep(r, place, kept) < 0)
+		return -1;
+	if (rename(fresh, place) < 0)
 		return err_errno(&r->err, errno, "%s", place);
-	for (unsigned i = 1; i < 1000; i++) {
-		if (snprintf(kept, BACKUP_PATH, "%s/data.damaged-%u", r->dir, i) >= BACKUP_PATH ||
-		    access(kept, F_OK) < 0)
-			break;
-	}
-	if (rename(fresh, kept) < 0)
-		return err_errno(&r->err, errno, "%s", kept);
-	fd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd) < 0)
-		rc = err_errno(&r->err, errno, "flushing %s", r->dir);
-	if (fd >= 0)
-		close(fd);
-	return rc;
+	return flush_dir(r);
 }
 
 static int read_old(struct recovery *r)

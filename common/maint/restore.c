@@ -136,24 +136,35 @@ static int end_state(const char *state, struct err *err)
 	return rc;
 }
 
-/* At every moment there is a state: the old one, or the new one that is marked. */
-static int move_aside(const char *state, struct err *err)
+/* To a name that says when it was the state; nothing is written over. */
+static int set_aside(const char *path, const char *state, struct err *err)
 {
-	char next[CONFIG_PATH_MAX + 32], aside[CONFIG_PATH_MAX + 32];
+	char aside[CONFIG_PATH_MAX + 32];
 
-	snprintf(next, sizeof(next), "%s.restoring", state);
-	if (begin_state(next, err) < 0)
-		return -1;
-	if (renameat2(AT_FDCWD, next, AT_FDCWD, state, RENAME_EXCHANGE) < 0)
-		return err_errno(err, errno, "moving %s aside", state);
 	for (unsigned i = 1; i < 1000; i++) {
 		snprintf(aside, sizeof(aside), "%s.before-restore-%u", state, i);
 		if (access(aside, F_OK) < 0)
 			break;
 	}
-	if (rename(next, aside) < 0)
-		return err_errno(err, errno, "%s", aside);
-	return 0;
+	return rename(path, aside) < 0 ? err_errno(err, errno, "%s", aside) : 0;
+}
+
+/* At every moment there is a state: the old one, or the new one that is marked. */
+static int move_aside(const char *state, struct err *err)
+{
+	char next[CONFIG_PATH_MAX + 32], store[BACKUP_PATH];
+
+	snprintf(next, sizeof(next), "%s.restoring", state);
+	if (!path_join(store, next, "store", NULL))
+		return err_set(err, ERR_INVALID, "%s: path too long", state);
+	/* Cut off between the two names, a run leaves here what was the state before it. */
+	if (access(store, F_OK) == 0 && set_aside(next, state, err) < 0)
+		return -1;
+	if (begin_state(next, err) < 0)
+		return -1;
+	if (renameat2(AT_FDCWD, next, AT_FDCWD, state, RENAME_EXCHANGE) < 0)
+		return err_errno(err, errno, "moving %s aside", state);
+	return set_aside(next, state, err);
 }
 
 /* What is there is moved aside with --force, never written over. */

@@ -139,6 +139,13 @@ class Disk:
                       shape=True)
         return Op("entry", changes=((old, old_name, None), (new, new_name, node)), shape=True)
 
+    def do_link(self, event):
+        """A second name: the node is the same."""
+        node = self.now[event.path]
+        self.now[event.other] = node
+        folder, name = self.parent(event.other)
+        return Op("entry", changes=((folder, name, node),), shape=True)
+
     def do_data(self, event):
         node = self.now.get(event.path)
         if node is None or not event.data:

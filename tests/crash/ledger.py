@@ -45,6 +45,23 @@ class Ledger:
             values.append(write.value)
         return values
 
+    def mark(self):
+        """How much of it there is."""
+        return ({register: len(writes) for register, writes in self.registers.items()},
+                {register: len(writes) for register, writes in self.followed.items()})
+
+    def as_of(self, mark):
+        """As somebody sees it who looked between then and now: what came since may be there."""
+        then = Ledger()
+        then.sums, then.numbers = self.sums, self.numbers
+        for mine, its, counts in ((self.registers, then.registers, mark[0]),
+                                  (self.followed, then.followed, mark[1])):
+            for register, writes in mine.items():
+                count = counts.get(register, 0)
+                its[register] = writes[:count] + [write._replace(acked=None)
+                                                  for write in writes[count:]]
+        return then
+
     def collapse(self):
         """Everything that was acknowledged was there before what comes now."""
         for register in self.registers:

@@ -174,11 +174,15 @@ class Live:
                                      + file.read())
         return total.digest()
 
-    def look(self, label, is_settled=False):
-        """Judges the disk while nothing runs."""
+    def look(self, label, is_settled=False, state=None):
+        """Judges the disk while nothing runs. state: of another folder."""
         work = tempfile.mkdtemp(prefix="mailstead-live-", dir="/dev/shm")
         copy = os.path.join(work, "state")
-        shutil.copytree(self.mail.state, copy, ignore=shutil.ignore_patterns("lock.mdb"))
+        shutil.copytree(state or self.mail.state, copy, ignore=shutil.ignore_patterns("lock.mdb"))
+        self.judge_folder(label, copy, is_settled=is_settled)
+        shutil.rmtree(work, ignore_errors=True)
+
+    def judge_folder(self, label, copy, timeline=None, is_settled=False):
         self.states.add(self.digest(copy))
         found = self.inspector.look(copy)
         files = {}
@@ -186,7 +190,7 @@ class Live:
             with open(path, "rb") as file:
                 files[path[len(copy):]] = ("", file.read())
         settings = replay.settings_of(files.get("/conf/settings.conf", ("", b""))[1])
-        wrong = judge(found, self.ledger, Timeline(self.ledger, Now()), 1,
+        wrong = judge(found, self.ledger, timeline or Timeline(self.ledger, Now()), 1,
                       {**settings, **replay.certificates_of(files)})
         if is_settled and not isinstance(found, str):
             waiting = [row for row in found["queue"] if not row["is_remote"]]
@@ -194,7 +198,6 @@ class Live:
                 wrong.append(f"still in the queue: {waiting[:3]}")
         if wrong:
             self.failures.append((label, wrong[:5]))
-        shutil.rmtree(work, ignore_errors=True)
 
     def settle(self):
         """A clean start: everything that waits is delivered."""
@@ -242,10 +245,9 @@ class Live:
             self.failures.append(("elsewhere", wrong[:5]))
 
 
-def kills(live, count):
+def kills(live, count, names=tuple(scenarios.SCENARIOS)):
     """Kills: a program at a call; every second time everything else with it."""
     done = 0
-    names = list(scenarios.SCENARIOS)
     for turn in range(count * 4):
         if done >= count:
             break

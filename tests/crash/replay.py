@@ -1,9 +1,11 @@
 """Records what an appliance does under the scenarios, and replays every power cut."""
+import hashlib
 import multiprocessing
 import os
 import random
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
@@ -207,8 +209,7 @@ def record_backup(run, base, log):
         wrong = [] if names else ["no generation"]
         if is_over and names == first:
             wrong.append("the new generation is missing")
-        # The first one may be on its way out, once there is a newer one.
-        whole = [generation(state, "/backup", name) for name in names[-1:]]
+        whole = [generation(state, "/backup", name) for name in names]
         return wrong, [state, *whole]
 
     recording = Recording("backup", base, mail.state, trace.read(log, mail.state)[0], run.ledger)
@@ -245,7 +246,64 @@ def record_restore(run, base, log):
     return recording
 
 
-COMMANDS = {"compact": record_compact, "backup": record_backup, "restore": record_restore}
+ENVIRONMENTS = ("store", "queue", "auth")
+
+
+def damage(state):
+    """One of the two roots of each database, that of the change before the last: LMDB refuses them,
+    and nothing is lost. Returns {path below the state: (content before, content now)}."""
+    found = {}
+    for name in ENVIRONMENTS:
+        path = f"/{name}/env/data.mdb"
+        with open(state + path, "r+b") as file:
+            before = file.read()
+            size = struct.unpack_from("<I", before, 40)[0]  # of a page: behind its head and 24
+            older = min((0, size), key=lambda at: struct.unpack_from("<Q", before, at + 144)[0])
+            file.seek(older)
+            file.write(b"\0" * size)
+            file.seek(0)
+            found[path] = (before, file.read())
+    return found
+
+
+def sum_bytes(data):
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def record_recover(run, base, log):
+    """Of damaged databases: each is the damaged one or the new one, which has everything; and the
+    damaged one is kept."""
+    mail = run.appliance
+    use(run, "smtp_in", "imap_expunge", "submission", "administration")
+    found = damage(mail.state)
+    shutil.copytree(mail.state, base, symlinks=True)
+    command(mail, "recover", log=log)
+    whole = {path: (sum_bytes(before), before) for path, (before, _) in found.items()}
+    damaged = {path: sum_bytes(now) for path, (_, now) in found.items()}
+
+    def views(state, is_over):
+        wrong, files = [], dict(state.files)
+        for path in damaged:
+            folder = os.path.dirname(path)
+            kept = [name for name, (digest, _) in files.items()
+                    if os.path.dirname(name) == folder and digest == damaged[path]]
+            if not kept:
+                wrong.append(f"the damaged {path} is gone")
+            if path in kept:
+                files[path] = whole[path]
+                if is_over:
+                    wrong.append(f"{path} was not recovered")
+            elif path not in files:
+                wrong.append(f"no {path}")
+        return wrong, [disk.State(files, state.folders)]
+
+    recording = Recording("recover", base, mail.state, trace.read(log, mail.state)[0], run.ledger)
+    recording.views = views
+    return recording
+
+
+COMMANDS = {"compact": record_compact, "backup": record_backup, "restore": record_restore,
+            "recover": record_recover}
 
 
 # --- the replay -----------------------------------------------------------------------------------
@@ -329,7 +387,7 @@ def replay(recording, rng, share, shard=(0, 1), extra=0, most=None, stop_at=None
     timeline = Timeline(recording.ledger, Clock(recording.events))
     inspector = Inspector(inspect, (scenarios.PASSWORD, scenarios.OTHER))
     work = tempfile.mkdtemp(prefix="mailstead-replay-", dir="/dev/shm")
-    folders = [disk.Folder(os.path.join(work, f"state{i}")) for i in range(2)]
+    folders = [disk.Folder(os.path.join(work, f"state{i}")) for i in range(3)]
     reach, issued, seen = {}, {}, set()
     is_new, last_obligation, point = True, None, 0
 

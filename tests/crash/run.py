@@ -20,6 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "support")]
 
 import appliance  # noqa: E402
+import commands  # noqa: E402
 import live  # noqa: E402
 import replay  # noqa: E402
 import scenarios  # noqa: E402
@@ -47,7 +48,7 @@ def one(task):
 
 
 def hurt(task):
-    """Kills, failing calls or failing allocations in a running appliance: a row."""
+    """Kills, failing calls or allocations, and commands that are cut off: a row."""
     what, seed, count = task
     begun = time.monotonic()
     result = replay.Result()
@@ -56,9 +57,11 @@ def hurt(task):
         result.points, result.states = 1, full.states
         result.failures = [(what, seed, *failure) for failure in full.failures]
         return what, result, time.monotonic() - begun
-    program = what.split()[1] if " " in what else None
+    program = what.split()[1] if what.startswith("allocations") else None
     with live.Live(seed, fail_malloc_in=program) as appliance_hurt:
-        if program:
+        if what in commands.COMMANDS:
+            result.points = commands.COMMANDS[what](appliance_hurt, count)
+        elif program:
             result.points = live.allocations(appliance_hurt, program, count)
         else:
             result.points = getattr(live, what)(appliance_hurt, count)
@@ -74,6 +77,8 @@ def run_hurts(pool, seed, full):
     tasks += [("faults", seed + i, 40 if full else 8) for i in range(15 if full else 1)]
     tasks += [(f"allocations {program}", seed + i, 40 if full else 5)
               for program in programs for i in range(5 if full else 1)]
+    tasks += [(command, seed + i, 40 if full else 3)
+              for command in commands.COMMANDS for i in range(5 if full else 1)]
     if os.geteuid() == 0:
         tasks += [("full disk: bytes", seed, 1), ("full disk: inodes", seed, 1)]
     else:

@@ -590,4 +590,4 @@ SCENARIOS = {f.__name__: f for f in (smtp_in, smtp_crowd, submission, sending, i
                                      rotation,
                                      upgrade)}
 # These need a beginning of their own.
-SPECIAL = {"install": install, "compact": None, "backup": None, "restore": None}
+SPECIAL = {"install": install, "compact": None, "backup": None, "restore": None, "recover": None}

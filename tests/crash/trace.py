@@ -183,9 +183,15 @@ class Reader:
 
     def on_link(self, call):
         paths = split_paths(call.args)
-        assert not any(self.is_ours(path) for path in paths), "links are not in the model"
+        if len(paths) == 2 and self.is_ours(paths[1]):
+            self.add("link", call, path=paths[0], other=paths[1])
 
-    on_linkat = on_symlink = on_symlinkat = on_link
+    on_linkat = on_link
+
+    def on_symlink(self, call):
+        assert not self.is_ours(split_paths(call.args)[-1]), "such links are not in the model"
+
+    on_symlinkat = on_symlink
 
     # --- content --------------------------------------------------------------------------------
     def write(self, call, data, offset):
