@@ -119,7 +119,7 @@ static int prepare(struct backup *b)
 	char path[BACKUP_PATH], generations[BACKUP_PATH], hidden[BACKUP_NAME_LEN + 2];
 	bool is_alone;
 
-	if (make_dir(b, b->dir) < 0 || space_check(b->dir, &b->err) < 0 ||
+	if (make_dir(b, b->dir) < 0 || space_check(b->dir, 0, &b->err) < 0 ||
 	    sub_dir(b, "generations", NULL, generations) < 0 ||
 	    take_lock(b, generations, &is_alone) < 0 || choose_name(b, generations) < 0 ||
 	    sub_dir(b, "blob", NULL, path) < 0 || sub_dir(b, "blob", "store", path) < 0 ||
@@ -145,6 +145,7 @@ static int prepare(struct backup *b)
 static int copy_env(struct backup *b, const char *name)
 {
 	char to[BACKUP_PATH];
+	struct db_stat st;
 	struct files f;
 	int rc;
 
@@ -153,7 +154,12 @@ static int copy_env(struct backup *b, const char *name)
 		return err_set(&b->err, ERR_INVALID, "%s: path too long", b->temp);
 	if (files_open(b->m, name, &f, &b->err) < 0)
 		return -1;
-	rc = db_env_copy(f.env, to, &b->err);
+	rc = db_env_stat(f.env, &st, &b->err);
+	/* Gives way before it takes what mail needs, if both are on one disk. */
+	if (rc == 0)
+		rc = space_check(b->dir, (st.used_pages - st.free_pages) * st.page_size, &b->err);
+	if (rc == 0)
+		rc = db_env_copy(f.env, to, &b->err);
 	files_close(&f);
 	return rc;
 }
@@ -163,7 +169,7 @@ static int clone_one(struct backup *b, struct blob_dir *from, struct blob_dir *t
 {
 	uint64_t n;
 
-	if (space_check(b->dir, err) < 0 || blob_clone(from, id, to, &n, err) < 0)
+	if (space_check(b->dir, 0, err) < 0 || blob_clone(from, id, to, &n, err) < 0)
 		return -1;
 	b->files += n > 0;
 	b->bytes += n;
@@ -208,7 +214,7 @@ struct queue_copy {
 	struct blob_dir *from;
 };
 
-/* A message that was delivered meanwhile is in the store's copy, or nowhere to be found later. */
+/* One that went meanwhile belonged to a message that needs it no more. */
 static int copy_queue_file(void *arg, const unsigned char id[BLOB_ID_LEN])
 {
 	struct queue_copy *q = arg;
@@ -231,6 +237,21 @@ static int copy_queue_files(struct backup *b)
 	rc = blob_each(live.blobs, copy_queue_file, &q, &b->err);
 	files_close(&live);
 	return rc;
+}
+
+/*
+ * The bodies before the rows, so that those of what waits are there, and after them, those of what
+ * came meanwhile. What came and went meanwhile is in the store's copy, or on its way far away.
+ */
+static int copy_queue(struct backup *b)
+{
+	char dir[BACKUP_PATH];
+
+	if (copy_queue_files(b) < 0 || copy_env(b, "queue") < 0 || copy_queue_files(b) < 0)
+		return -1;
+	if (!path_join(dir, b->temp, "queue", NULL))
+		return err_set(&b->err, ERR_INVALID, "%s: path too long", b->temp);
+	return queue_copy_settle(dir, config_u64(b->m->cfg, SET_QUEUE_MAP_SIZE), b->queue, &b->err);
 }
 
 /* --- the rest
@@ -427,9 +448,8 @@ static int make(struct backup *b)
 	if (prepare(b) < 0)
 		return -1;
 	/* The queue before the store: what is delivered in between is in both, not in neither. */
-	if (copy_env(b, "queue") < 0 || copy_queue_files(b) < 0 || copy_env(b, "store") < 0 ||
-	    copy_env(b, "auth") < 0 || copy_store_files(b) < 0 || copy_state(b) < 0 ||
-	    write_accounts(b) < 0)
+	if (copy_queue(b) < 0 || copy_env(b, "store") < 0 || copy_env(b, "auth") < 0 ||
+	    copy_store_files(b) < 0 || copy_state(b) < 0 || write_accounts(b) < 0)
 		return -1;
 	if (b->seen.damaged > 0)
 		return err_set(&b->err, ERR_CORRUPT,

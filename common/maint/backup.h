@@ -29,7 +29,6 @@ bool is_generation(const char *name); /* is it the name of one? */
 /* The newest generation, or the one named; -1 if there is none. */
 int generation_find(
     const char *backup, struct span wanted, char out[BACKUP_NAME_LEN + 1], struct err *err);
-bool is_generation(const char *name);
 struct generations {
 	char list[GENERATIONS_MAX][BACKUP_NAME_LEN + 1]; /* oldest first */
 	size_t n;
@@ -40,8 +39,14 @@ const char *backup_folder(struct maint *m, size_t word);
 /* generations.c: a record for each, newest first; and reading every byte of one. */
 int backup_list(struct maint *m, const char *dir);
 int backup_verify(struct maint *m);
+/*
+ * Takes recipients out of the copy of a queue whose body is not among blobs: they were finished
+ * after the copy was made, and before the files were.
+ */
+int queue_copy_settle(const char *dir, size_t map_size, struct blob_dir *blobs, struct err *err);
 /* Below this much free space nothing more is written. */
 #define SPACE_FLOOR ((uint64_t)64 << 20)
-int space_check(const char *path, struct err *err);
+/* Is there room for so many bytes more? */
+int space_check(const char *path, uint64_t bytes, struct err *err);
 
 #endif

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 static const char *current;
@@ -25,7 +24,6 @@ static int measure(const char *file, uint64_t *size, struct err *err)
 static int compact_env(struct maint *m, const char *name, struct err *err)
 {
 	char dir[CONFIG_PATH_MAX], rest[64], temp[BACKUP_PATH], from[BACKUP_PATH], to[BACKUP_PATH];
-	struct statvfs v;
 	struct files f;
 	uint64_t size = 0;
 	int rc;
@@ -35,11 +33,8 @@ static int compact_env(struct maint *m, const char *name, struct err *err)
 	    !path_join(to, dir, "data.mdb", NULL) || !path_join(temp, dir, "compact", NULL) ||
 	    !path_join(from, temp, "data.mdb", NULL) || measure(to, &size, err) < 0)
 		return -1;
-	if (statvfs(dir, &v) < 0)
-		return err_errno(err, errno, "%s", dir);
-	if ((uint64_t)v.f_bavail * v.f_frsize < size + SPACE_FLOOR)
-		return err_set(err, ERR_NO_SPACE, "%s: %llu MB must be free for the copy", dir,
-		    (unsigned long long)((size + SPACE_FLOOR) >> 20));
+	if (space_check(dir, size, err) < 0)
+		return -1;
 	(void)unlink(from); /* of a run that was cut off */
 	if (files_open(m, name, &f, err) < 0)
 		return -1;

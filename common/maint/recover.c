@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 struct recovery {
@@ -57,18 +56,6 @@ static bool is_row(struct span key, struct span val, enum db_trust trust)
 }
 
 /* --- one environment -------------------------------------------------------------------------- */
-static int has_room(struct recovery *r, const struct stat *st)
-{
-	struct statvfs v;
-
-	if (statvfs(r->dir, &v) < 0)
-		return err_errno(&r->err, errno, "%s", r->dir);
-	if ((uint64_t)v.f_bavail * v.f_frsize < (uint64_t)st->st_size + SPACE_FLOOR)
-		return err_set(&r->err, ERR_NO_SPACE, "%s: %llu MB must be free", r->dir,
-		    (unsigned long long)(((uint64_t)st->st_size + SPACE_FLOOR) >> 20));
-	return 0;
-}
-
 static void remove_new(const char *temp)
 {
 	static const char *const names[] = {"data.mdb", "lock.mdb"};
@@ -175,7 +162,7 @@ static int read_old(struct recovery *r)
 			close(fd);
 		return rc;
 	}
-	rc = has_room(r, &st);
+	rc = space_check(r->dir, (uint64_t)st.st_size, &r->err);
 	if (rc == 0)
 		rc = db_recover(fd, &r->rows, &r->err);
 	close(fd);

@@ -21,16 +21,16 @@ bool path_join(char out[BACKUP_PATH], const char *a, const char *b, const char *
 	return n > 0 && n < BACKUP_PATH;
 }
 
-int space_check(const char *path, struct err *err)
+int space_check(const char *path, uint64_t bytes, struct err *err)
 {
 	struct statvfs v;
 
 	if (statvfs(path, &v) < 0)
 		return err_errno(err, errno, "%s", path);
-	if ((uint64_t)v.f_bavail * v.f_frsize >= SPACE_FLOOR)
+	if ((uint64_t)v.f_bavail * v.f_frsize >= SPACE_FLOOR + bytes)
 		return 0;
-	return err_set(
-	    err, ERR_NO_SPACE, "%s: less than %d MB are free", path, (int)(SPACE_FLOOR >> 20));
+	return err_set(err, ERR_NO_SPACE, "%s: %llu MB must be free", path,
+	    (unsigned long long)((SPACE_FLOOR + bytes) >> 20));
 }
 
 static int copy_fd(int in, int out, const char *to, struct err *err)

@@ -171,6 +171,7 @@ def parts(hurt, count):
         session.close()
         words = ("restore", backup, scenarios.ALICE, f"--mailbox={box}")
         for token in lost:
+            del hurt.ledger.registers["uid", number, box, token]  # it gets another one
             hurt.ledger.write(("place", number, token), (box,), LATER, None)
         for _ in range(hurt.random.randint(1, 3)):
             done += cut_off(hurt, *words)

@@ -23,7 +23,7 @@ PROGRAM_FOLDERS = {
     "common/authd": ["common/authd"],
     "common/keyd": ["common/keyd"],
     "common/ctl": ["common/ctl"],
-    "common/maint": ["common/maint"],
+    "common/maint": ["common/maint", "smtpd/queue"],
     "common/monitor": [],
     "smtpd/receive": ["smtpd/receive", "smtpd/queue"],
     "smtpd/local": ["smtpd/local", "smtpd/queue"],
