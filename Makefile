@@ -70,7 +70,7 @@ ALL_LDFLAGS = $(LDHARDEN) -pthread $(LDFLAGS)
 # behind `make deps-check` (tests/support/deps_check.py) says so for every folder of the tree.
 COMMON := base crypto log event mail net dns ipc config sasl db store daemon
 # program = folder of its main.c : other source folders : where it is installed
-PROGRAMS := authd keyd smtpd imapd pop3d smtpd-receive smtpd-local smtpd-send imapd-worker pop3d-worker mailsteadctl maint webadmin web-server web-worker acme
+PROGRAMS := authd keyd smtpd imapd pop3d smtpd-receive smtpd-local smtpd-send smtpd-fetch imapd-worker pop3d-worker mailsteadctl maint webadmin web-server web-worker acme
 DIRS_authd := common/authd
 DIRS_keyd := common/keyd
 # One program under several names: links to the first.
@@ -79,6 +79,7 @@ $(foreach m,$(MONITORS),$(eval DIRS_$(m) := common/monitor))
 DIRS_smtpd-receive := smtpd/receive smtpd/queue
 DIRS_smtpd-local := smtpd/local smtpd/queue
 DIRS_smtpd-send := smtpd/send smtpd/queue
+DIRS_smtpd-fetch := smtpd/fetch
 DIRS_imapd-worker := imapd
 DIRS_pop3d-worker := pop3d
 DIRS_mailsteadctl := common/ctl

@@ -105,6 +105,7 @@ const char *tls_stance_name(enum tls_stance t);
 #define RUN_KEYD_SOCK "keyd/keyd.sock"
 #define RUN_QUEUE_HINT "smtpd-local/queue.hint"
 #define RUN_SEND_HINT "smtpd-send/queue.hint"
+#define RUN_FETCH_SOCK "smtpd-fetch/fetch.sock"
 #define RUN_IMAPD_HINT "imapd-worker/imapd.hint"
 #define RUN_POP3D_LOCKS "pop3d-worker/pop3d.locks"
 

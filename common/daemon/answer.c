@@ -70,13 +70,16 @@ void admin_listener(struct strbuf *b, const struct config_listener *l)
 	ipc_rec_text(b, "certificate", span_of(l->tls == TLS_NONE ? "" : l->certificates));
 }
 
-bool admin_may(const struct config *cfg, const struct ipc_peer *peer)
+bool peer_is(const struct config *cfg, const struct ipc_peer *peer, const char *program)
 {
 	char path[CONFIG_PATH_MAX];
 	struct stat st;
 
-	if (peer->uid == 0 || peer->uid == getuid())
-		return true;
-	return config_run_path(cfg, "authd", path, NULL) == 0 && stat(path, &st) == 0 &&
+	return config_run_path(cfg, program, path, NULL) == 0 && stat(path, &st) == 0 &&
 	       st.st_uid == peer->uid;
+}
+
+bool admin_may(const struct config *cfg, const struct ipc_peer *peer)
+{
+	return peer->uid == 0 || peer->uid == getuid() || peer_is(cfg, peer, "authd");
 }

@@ -16,6 +16,8 @@ struct admin_request {
 void admin_record(const struct admin_request *rq, const struct strbuf *record);
 void admin_end(const struct admin_request *rq, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* Whether a peer is a program of ours: it has the uid that owns <run>/<program>. */
+bool peer_is(const struct config *cfg, const struct ipc_peer *peer, const char *program);
 /* Whether a peer of a control socket may ask: authd (it owns <run>/authd), root, or who has our own
  * uid. */
 bool admin_may(const struct config *cfg, const struct ipc_peer *peer);

@@ -42,6 +42,7 @@ static const struct folder run_folders[] = {
     {"keyd", WHO_KEY, ALL, 02711},
     {"smtpd-receive", WHO_IN, ALL, 02711},
     {"smtpd-send", WHO_OUT, ALL, 02711},
+    {"smtpd-fetch", WHO_FETCH, ALL, 02711},
     {"smtpd-local", WHO_LOCAL, ALL, 02711},
     {"imapd-worker", WHO_IMAP, ALL, 02711},
     {"pop3d-worker", WHO_POP3, ALL, 02711},

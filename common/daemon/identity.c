@@ -22,6 +22,7 @@ static const char *const users[WHO_COUNT] = {
     [WHO_POP3] = "mailstead-pop3",
     [WHO_WEB] = "mailstead-web",
     [WHO_ACME] = "mailstead-acme",
+    [WHO_FETCH] = "mailstead-fetch",
 };
 static const char *const groups[] = {"mailstead", "mailstead-queue", "mailstead-store"};
 
@@ -89,7 +90,7 @@ static void join_groups(struct identities *ids)
 	struct identity *who = ids->who;
 
 	for (int w = 0; w < WHO_COUNT; w++)
-		if (w != WHO_WEB && w != WHO_ACME)
+		if (w != WHO_WEB && w != WHO_ACME && w != WHO_FETCH)
 			add_group(&who[w], ids->all);
 	/* authd gives its web.sock to this group, which it must belong to for that. */
 	add_group(&who[WHO_AUTH], who[WHO_WEB].gid);

@@ -1,7 +1,8 @@
 /*
  * Who runs what. Started as root, every process gets a user of its own: the package's users
- * mailstead-auth ... mailstead-acme, or numbers (process.uid_base). Groups: each user's own;
- * "mailstead" for all but the web admin and the ACME client (sockets between processes);
+ * mailstead-auth ... mailstead-fetch, or numbers (process.uid_base). Groups: each user's own;
+ * "mailstead" for all but the web admin, the ACME client and who fetches policies (sockets between
+ * processes);
  * "mailstead-queue" and "mailstead-store" for those that work on them. Not started as root, or
  * without these users, everything runs under the one uid that started it.
  */
@@ -22,6 +23,7 @@ enum who {
 	WHO_POP3,
 	WHO_WEB,
 	WHO_ACME,
+	WHO_FETCH,
 	WHO_COUNT
 };
 

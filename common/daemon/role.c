@@ -179,7 +179,8 @@ static int open_authd(struct role *r, struct err *err)
 
 	if (config_run_path(r->cfg, RUN_AUTH_SOCK, path, err) < 0)
 		return -1;
-	if (strcmp(r->ops->name, "authd") != 0 && strcmp(r->ops->name, "keyd") != 0)
+	if (!r->ops->asks_nobody && strcmp(r->ops->name, "authd") != 0 &&
+	    strcmp(r->ops->name, "keyd") != 0)
 		r->authd = ipc_client_new(r->loop, path);
 	return 0;
 }

@@ -51,6 +51,7 @@ struct role_ops {
 	const char *state[4];
 	enum sandbox_net net;
 	uint16_t ports[SANDBOX_PORTS];      /* with SANDBOX_RESOLVE */
+	bool asks_nobody;                   /* it has no business with authd */
 	bool starts_programs;               /* it has no sandbox: they would inherit it */
 	const struct role_serving *serving; /* &role_serving, &role_handing; NULL: no listeners */
 	unsigned roles;         /* 1u << enum listener_role, of the listeners it serves */
@@ -107,7 +108,7 @@ struct role {
 	const struct role_ops *ops;
 	struct loop *loop;
 	struct config *cfg;
-	struct ipc_client *authd;
+	struct ipc_client *authd; /* NULL with asks_nobody */
 	struct limits *limits;
 	bool is_draining;
 	void *ctx; /* the role's own */

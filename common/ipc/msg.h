@@ -53,6 +53,9 @@ enum ipc_type {
 	LINK_UPGRADE = 52,   /* up, from authd: whoever started us, become what is installed now */
 	LINK_DKIM = 53,      /* down: ipc_dkim_set, to the role that signs, when it serves */
 	LINK_KICK = 54,      /* down: u64, the account whose sessions end now */
+	/* smtpd-fetch, $RUN/smtpd-fetch/fetch.sock: asked by smtpd-send only */
+	IPC_POLICY_FETCH = 60, /* ipc_policy_ask -> IPC_POLICY_IS */
+	IPC_POLICY_IS = 61,    /* ipc_policy */
 };
 
 /* enum err_code and a text for people. */
@@ -166,6 +169,34 @@ bool ipc_dec_route_ask(struct span body, struct ipc_route_ask *m);
 void ipc_enc_relay(struct strbuf *b, const struct ipc_relay *r);
 bool ipc_relay_next(struct dec *d, struct ipc_relay *r);
 bool ipc_dec_route(struct span body, struct ipc_route *m);
+
+/* --- MTA-STS: "what is the policy of this domain?" ----------------------------------------------
+ */
+#define IPC_POLICY_ADDRESSES 8
+
+struct ipc_policy_ask {
+	struct span domain; /* in A-labels */
+	uint32_t count;
+	struct span addresses[IPC_POLICY_ADDRESSES]; /* of mta-sts.<domain>, as text */
+};
+
+enum ipc_policy_status {
+	POLICY_FOUND,       /* text is the policy (common/mail/mta_sts.h) */
+	POLICY_UNREACHABLE, /* text says why, as below */
+	POLICY_NOT_TRUSTED, /* the certificate */
+	POLICY_INVALID,     /* an answer, but no policy */
+	POLICY_STATUS_COUNT,
+};
+
+struct ipc_policy {
+	uint8_t status;
+	struct span text;
+};
+
+void ipc_enc_policy_ask(struct strbuf *b, const struct ipc_policy_ask *m);
+bool ipc_dec_policy_ask(struct span body, struct ipc_policy_ask *m);
+void ipc_enc_policy(struct strbuf *b, const struct ipc_policy *m);
+bool ipc_dec_policy(struct span body, struct ipc_policy *m);
 
 /*
  * A command of the admin plane, already split into words: "account" "add" "bob@example.test".

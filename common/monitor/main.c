@@ -12,6 +12,7 @@
 
 static const struct monitor_role smtp_roles[] = {
     {.name = "smtpd-local", .who = WHO_LOCAL},
+    {.name = "smtpd-fetch", .who = WHO_FETCH},
     {.name = "smtpd-send", .who = WHO_OUT, .signs = true},
     {.name = "smtpd-receive",
 	.who = WHO_IN,

@@ -434,6 +434,11 @@ const char *conn_tls_cipher(const struct conn *c)
 	return conn_is_tls(c) ? tls_session_cipher(c->tls) : "";
 }
 
+enum tls_fault conn_tls_fault(const struct conn *c)
+{
+	return c->tls ? tls_session_fault(c->tls) : TLS_FAULT_NONE;
+}
+
 bool conn_tls_peer(const struct conn *c, struct tls_peer *peer)
 {
 	return conn_is_tls(c) && tls_session_peer(c->tls, peer);

@@ -97,6 +97,8 @@ bool conn_is_tls(const struct conn *c); /* handshake done */
 /* "TLSv1.3", "TLS_AES_256_GCM_SHA384": static text; "" without TLS. */
 const char *conn_tls_version(const struct conn *c);
 const char *conn_tls_cipher(const struct conn *c);
+/* In on_close: what was wrong with the other side's certificate in the handshake. */
+enum tls_fault conn_tls_fault(const struct conn *c);
 /* False without TLS, or if the other side showed no certificate. */
 bool conn_tls_peer(const struct conn *c, struct tls_peer *peer);
 const struct net_addr *conn_peer(const struct conn *c);

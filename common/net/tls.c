@@ -268,6 +268,30 @@ const char *tls_session_cipher(const struct tls_session *s)
 	return name ? name : "";
 }
 
+enum tls_fault tls_session_fault(const struct tls_session *s)
+{
+	if (SSL_get_verify_mode(s->ssl) == SSL_VERIFY_NONE)
+		return TLS_FAULT_NONE;
+	switch (SSL_get_verify_result(s->ssl)) {
+	case X509_V_OK:
+		return TLS_FAULT_NONE;
+	case X509_V_ERR_CERT_HAS_EXPIRED:
+	case X509_V_ERR_CERT_NOT_YET_VALID:
+		return TLS_FAULT_EXPIRED;
+	case X509_V_ERR_HOSTNAME_MISMATCH:
+		return TLS_FAULT_NAME;
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+	case X509_V_ERR_CERT_UNTRUSTED:
+		return TLS_FAULT_UNTRUSTED;
+	default:
+		return TLS_FAULT_OTHER;
+	}
+}
+
 bool tls_session_peer(const struct tls_session *s, struct tls_peer *peer)
 {
 	static const char digits[] = "0123456789abcdef";

@@ -61,6 +61,16 @@ struct tls_dane {
 	size_t count;
 	bool is_usable; /* out: one of them is; if not, nothing is verified */
 };
+
+/* Why a certificate did not do (RFC 8460 section 4.3 tells these apart). */
+enum tls_fault {
+	TLS_FAULT_NONE,    /* it was not the certificate, or nothing was verified */
+	TLS_FAULT_EXPIRED, /* or not yet valid */
+	TLS_FAULT_NAME,
+	TLS_FAULT_UNTRUSTED, /* by no authority that is known */
+	TLS_FAULT_OTHER,     /* also: none of the TLSA records fits */
+};
+
 struct tls_context *tls_context_ref(struct tls_context *t);
 void tls_context_unref(struct tls_context *t); /* NULL is fine */
 

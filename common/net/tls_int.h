@@ -29,6 +29,7 @@ bool tls_session_has_pending(const struct tls_session *s);
 void tls_session_shutdown(struct tls_session *s); /* sends close_notify, waits for nothing */
 const char *tls_session_version(const struct tls_session *s);
 const char *tls_session_cipher(const struct tls_session *s);
+enum tls_fault tls_session_fault(const struct tls_session *s);
 
 /* False if it showed no certificate. */
 bool tls_session_peer(const struct tls_session *s, struct tls_peer *peer);

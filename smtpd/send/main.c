@@ -54,12 +54,13 @@ static int start(struct role *r, struct err *err)
 	    .on_failure = on_failure,
 	    .arg = s,
 	};
-	char path[CONFIG_PATH_MAX];
+	char path[CONFIG_PATH_MAX], fetcher[CONFIG_PATH_MAX];
 
 	r->ctx = s;
 	s->role = r;
 	s->dests = hash_new();
 	s->busy = hash_new();
+	s->sts = hash_new();
 	list_init(&s->ready);
 	s->hint_fd = hint_socket();
 	schedule_of(r->cfg, &s->schedule);
@@ -67,12 +68,14 @@ static int start(struct role *r, struct err *err)
 	s->tls = s->weak ? tls_client_context_new(NULL, err) : NULL;
 	authorities_init(s);
 	if (!s->tls || config_run_path(r->cfg, RUN_QUEUE_HINT, s->local_hint, err) < 0 ||
+	    config_run_path(r->cfg, RUN_FETCH_SOCK, fetcher, err) < 0 ||
 	    config_run_path(r->cfg, RUN_SEND_HINT, path, err) < 0 ||
 	    queue_open(&opt, &s->queue, err) < 0 || send_open_dns(s, &s->dns, err) < 0)
 		return -1;
 	s->hints = hint_receiver_new(r->loop, path, QUEUE_HINT_LEN, on_hint, s, err);
 	if (!s->hints)
 		return -1;
+	s->fetcher = ipc_client_new(r->loop, fetcher);
 	s->ipv6 = ipv6_new(s);
 	s->bouncer = bouncer_new(s);
 	sched_init(s);
@@ -167,6 +170,8 @@ static void stop(struct role *r)
 	bouncer_free(s->bouncer);
 	if (s->queue)
 		queue_close(s->queue);
+	sts_stop(s);
+	ipc_client_free(s->fetcher);
 	ipv6_free(s->ipv6);
 	dns_free(s->dns);
 	hash_each(s->dests, drop_dest, NULL);

@@ -4,6 +4,7 @@
 #include "common/base/mem.h"
 #include "common/crypto/crypto.h"
 #include "common/mail/idna.h"
+#include "smtpd/send/tls_policy.h"
 
 #include <stdio.h>
 
@@ -13,9 +14,11 @@ struct route_query {
 	struct send *send;
 	struct ipc_call *call;
 	struct dns_query *dns;
+	struct sts_query *sts;
 	struct deferred told;
 	char domain[DNS_NAME_MAX + 1];
 	struct route route;
+	bool is_found, is_anew;
 	void (*on_route)(void *arg, struct route *r);
 	void *arg;
 };
@@ -24,6 +27,8 @@ void route_clear(struct route *r)
 {
 	mem_free_secret(r->relays, IPC_RELAYS_MAX * sizeof(*r->relays));
 	r->relays = NULL;
+	sts_unref(r->sts);
+	r->sts = NULL;
 }
 
 static void tell(void *arg)
@@ -35,10 +40,27 @@ static void tell(void *arg)
 	mem_free(q);
 }
 
+/* The hosts are known, and the policy too if there are any. */
 static void end(struct route_query *q, enum route_status status)
 {
 	q->route.status = status;
-	loop_defer(q->send->role->loop, &q->told);
+	q->is_found = true;
+	if (status != ROUTE_FOUND && q->sts) {
+		sts_cancel(q->sts);
+		q->sts = NULL;
+	}
+	if (!q->sts)
+		loop_defer(q->send->role->loop, &q->told);
+}
+
+static void on_sts(void *arg, struct sts *sts)
+{
+	struct route_query *q = arg;
+
+	q->sts = NULL;
+	q->route.sts = sts_ref(sts);
+	if (q->is_found)
+		loop_defer(q->send->role->loop, &q->told);
 }
 
 static void one_host(struct route_query *q, const char *name)
@@ -99,11 +121,17 @@ static void on_mx(void *arg, const struct dns_answer *a)
 
 static void ask_dns(struct route_query *q)
 {
+	struct tls_policy policy;
+
 	/* An address literal names its host itself. */
-	if (q->domain[0] == '[')
+	if (q->domain[0] == '[') {
 		one_host(q, q->domain);
-	else
-		q->dns = dns_ask(q->send->dns, q->domain, DNS_MX, on_mx, q);
+		return;
+	}
+	q->dns = dns_ask(q->send->dns, q->domain, DNS_MX, on_mx, q);
+	tls_policy_of(q->send->role->cfg, q->domain, &policy);
+	if (policy.uses_sts)
+		q->sts = sts_ask(q->send, q->domain, q->is_anew, on_sts, q);
 }
 
 static void copy_text(char out[IPC_RELAY_TEXT_MAX + 1], struct span text)
@@ -156,7 +184,7 @@ static void on_relays(void *arg, const struct ipc_msg *msg, const struct err *er
 }
 
 struct route_query *route_ask(struct send *s, const char *domain, const char *sender_domain,
-    void (*on_route)(void *arg, struct route *r), void *arg)
+    bool is_anew, void (*on_route)(void *arg, struct route *r), void *arg)
 {
 	struct route_query *q = mem_zalloc(sizeof(*q));
 	struct ipc_route_ask ask;
@@ -164,6 +192,7 @@ struct route_query *route_ask(struct send *s, const char *domain, const char *se
 	size_t n;
 
 	q->send = s;
+	q->is_anew = is_anew;
 	q->on_route = on_route;
 	q->arg = arg;
 	q->told = (struct deferred){.fn = tell, .arg = q};
@@ -185,6 +214,8 @@ void route_cancel(struct route_query *q)
 		ipc_call_cancel(q->call);
 	if (q->dns)
 		dns_cancel(q->dns);
+	if (q->sts)
+		sts_cancel(q->sts);
 	deferred_cancel(&q->told);
 	route_clear(&q->route);
 	mem_free(q);

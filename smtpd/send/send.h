@@ -23,6 +23,7 @@
 #include "smtpd/send/dkim.h"
 #include "smtpd/send/mx.h"
 #include "smtpd/send/reply.h"
+#include "smtpd/send/sts.h"
 
 #define SCAN_MAX 512      /* destinations of one scan */
 #define LOAD_MAX 128      /* recipients of one load */
@@ -77,9 +78,10 @@ struct route {
 	bool is_secure;       /* DNSSEC has proven it */
 	bool is_by_sender;    /* of other senders it may be another */
 	struct relay *relays; /* of each host; NULL: the domain's own servers */
+	struct sts *sts;      /* of the domain; NULL: not asked for */
 };
 
-void route_clear(struct route *r); /* wipes passwords */
+void route_clear(struct route *r); /* wipes passwords, lets go of the policy */
 
 struct dest {
 	struct list ready; /* in send.ready: has mail, or it is due, and no connection is free */
@@ -114,6 +116,8 @@ struct send {
 	struct role *role;
 	struct queue *queue;
 	struct dns *dns;
+	struct ipc_client *fetcher; /* smtpd-fetch */
+	struct hash *sts;          /* sts.c: domain -> struct sts_entry */
 	struct tls_context *weak; /* opportunistic: better than the clear, whatever it is */
 	struct tls_context *tls;  /* certificates are not looked at, except by TLSA records */
 	struct tls_context
@@ -180,9 +184,10 @@ void claim_start(struct dest *d);
 
 /* route.c */
 struct route_query;
-/* on_route comes once, never from inside; the route is the callee's to take over. */
+/* on_route comes once, never from inside; the route is the callee's to take over. is_anew: the
+ * domain's policy is looked for again, however lately it was. */
 struct route_query *route_ask(struct send *s, const char *domain, const char *sender_domain,
-    void (*on_route)(void *arg, struct route *r), void *arg);
+    bool is_anew, void (*on_route)(void *arg, struct route *r), void *arg);
 void route_cancel(struct route_query *q);
 
 /* session.c */

@@ -43,6 +43,8 @@ static void session_free(struct session *c)
 	for (size_t i = 0; i < ARRAY_LEN(c->queries); i++)
 		if (c->queries[i])
 			dns_cancel(c->queries[i]);
+	if (c->tlsa_query)
+		tlsa_cancel(c->tlsa_query);
 	if (c->route_query)
 		route_cancel(c->route_query);
 	connector_free(c->connector);
@@ -127,7 +129,7 @@ void session_go_on(struct session *c)
 		c->host = 0;
 		next_host(c);
 	} else {
-		c->is_without_tls = false;
+		c->is_without_tls = c->is_trial_over = false;
 		next_address(c);
 	}
 }
@@ -205,19 +207,9 @@ static void say_ehlo(struct session *c)
 	conn_writef(c->conn, "EHLO %s\r\n", send_helo(c->send));
 }
 
-/* What holds for this host. */
-static enum out_tls stance(const struct session *c)
-{
-	const struct relay *relay = session_relay(c);
-
-	if (relay)
-		return out_tls_of_relay(relay->tls);
-	return c->tlsa.count > 0 ? OUT_TLS_DANE : c->policy.stance;
-}
-
 static bool is_tls_must(const struct session *c)
 {
-	return stance(c) >= OUT_TLS_REQUIRED;
+	return c->tls.stance >= OUT_TLS_REQUIRED;
 }
 
 static bool is_tls_first(const struct session *c)
@@ -225,6 +217,19 @@ static bool is_tls_first(const struct session *c)
 	const struct relay *relay = session_relay(c);
 
 	return relay && relay->port == SMTPS_PORT && relay->tls != RELAY_TLS_NONE;
+}
+
+/* A policy that is being tested wants it, and this address has not failed at it yet. */
+static bool is_trial(const struct session *c)
+{
+	const struct send *s = c->send;
+
+	return c->tls.is_trial && !c->is_trial_over && (s->verified || !s->authorities.is_loaded);
+}
+
+static enum out_tls wanted_tls(const struct session *c)
+{
+	return is_trial(c) ? OUT_TLS_VERIFIED : c->tls.stance;
 }
 
 static void await_greeting(struct session *c)
@@ -242,7 +247,7 @@ static int start_tls(struct session *c, struct err *err)
 	    .count = c->tlsa.count};
 	int rc;
 
-	switch (stance(c)) {
+	switch (wanted_tls(c)) {
 	case OUT_TLS_DANE:
 		rc = conn_start_tls_dane(c->conn, s->tls, &dane, err);
 		c->is_verified = dane.is_usable; /* it will be, or fail */
@@ -266,7 +271,7 @@ void session_handshake(struct session *c)
 
 	c->step = STEP_HANDSHAKE;
 	c->is_verified = false;
-	if (stance(c) == OUT_TLS_VERIFIED && !authorities_await(c)) {
+	if (wanted_tls(c) == OUT_TLS_VERIFIED && !authorities_await(c)) {
 		conn_pause(c->conn);
 		return;
 	}
@@ -294,6 +299,15 @@ static void on_close(void *arg, const struct err *why)
 		session_free(c);
 		return;
 	}
+	if (c->step == STEP_HANDSHAKE && is_trial(c)) {
+		log_warning("smtp-out-sts-testing", LOG_STR("session", c->id),
+		    LOG_STR("host", session_host(c)), LOG_ERR(why));
+		c->is_trial_over = true;
+		drop_connection(c);
+		c->addr--;
+		next_address(c);
+		return;
+	}
 	if (c->step == STEP_HANDSHAKE && !is_tls_must(c) && !is_tls_first(c)) {
 		/* Opportunistic means: rather in the clear than not at all. */
 		log_warning("smtp-out-no-tls", LOG_STR("session", c->id),
@@ -306,7 +320,7 @@ static void on_close(void *arg, const struct err *why)
 	}
 	if (c->step == STEP_HANDSHAKE)
 		session_broken(c, 451, "4.7.5 no TLS as it is required here (%s): %s",
-		    out_tls_name(stance(c)), why->text);
+		    out_tls_name(c->tls.stance), why->text);
 	else
 		session_broken(c, 421, "4.4.2 %s", why->text);
 }
@@ -373,12 +387,12 @@ static void on_ehlo(struct session *c, const struct reply *r)
 		return;
 	}
 	if (c->step == STEP_EHLO && (c->caps & CAP_STARTTLS) && !conn_is_tls(c->conn) &&
-	    !c->is_without_tls && stance(c) != OUT_TLS_NONE) {
+	    !c->is_without_tls && c->tls.stance != OUT_TLS_NONE) {
 		c->step = STEP_STARTTLS;
 		conn_write(c->conn, SPAN("STARTTLS\r\n"));
 	} else if (is_tls_must(c) && !conn_is_tls(c->conn)) {
 		session_broken(c, 451, "4.7.0 it offers no TLS, which is required here (%s)",
-		    out_tls_name(stance(c)));
+		    out_tls_name(c->tls.stance));
 	} else if (relay && relay->user[0]) {
 		auth_start(c, relay);
 	} else {
@@ -501,7 +515,7 @@ static void take_addresses(struct session *c, enum dns_type type, const struct d
 	/* An answer that somebody keeps from us must not turn DANE off. */
 	c->is_secure = c->is_secure && (a->is_secure || has_failed);
 	if (a->status == DNS_FOUND && a->canonical[0])
-		tls_base_name(c->base, a->canonical);
+		tlsa_base_name(c->base, a->canonical);
 	for (size_t i = 0; i < a->count; i++) {
 		struct net_addr addr;
 
@@ -513,8 +527,6 @@ static void take_addresses(struct session *c, enum dns_type type, const struct d
 		    session_host(c), a->why);
 }
 
-static void ask_tlsa(struct session *c);
-
 /* Nothing that this host has may be used; the next one. */
 static void pass_over(struct session *c, const char *why)
 {
@@ -522,56 +534,53 @@ static void pass_over(struct session *c, const char *why)
 	session_broken(c, 451, "4.7.5 %s", why);
 }
 
-static void on_tlsa(void *arg, const struct dns_answer *a)
+/* All is known about the host. */
+static void begin_host(struct session *c)
 {
-	struct session *c = arg;
+	const struct relay *relay = session_relay(c);
 
-	c->queries[2] = NULL;
-	if (a->status == DNS_FAILED || a->status == DNS_BOGUS) {
-		/* RFC 7672 2.1.2: who keeps the answer from us must not get the mail. */
-		char why[DNS_NAME_MAX + 200];
-
-		snprintf(why, sizeof(why), "the TLSA records of %s cannot be found now: %.150s",
-		    c->base, a->why);
-		pass_over(c, why);
-		return;
-	}
-	if (a->status == DNS_FOUND && a->is_secure)
-		tlsa_take(&c->tlsa, a);
-	if (c->tlsa.count == 0 && !span_ieq(span_of(c->base), span_of(session_host(c)))) {
-		/* RFC 7672 2.2.2: then the name that the MX record has. */
-		tls_base_name(c->base, session_host(c));
-		ask_tlsa(c);
-		return;
-	}
-	if (c->tlsa.count == 0 && c->policy.stance == OUT_TLS_DANE)
-		pass_over(c, "it has no TLSA records, which are required here");
+	if (relay)
+		tls_of_relay(relay->tls, &c->tls);
+	else
+		tls_of_host(&c->policy, c->route.sts, c->tlsa.count > 0, session_host(c), &c->tls);
+	if (c->addr_count > 0 && c->tls.stance == OUT_TLS_DANE && c->tlsa.count == 0)
+		pass_over(c, c->is_secure ? "it has no TLSA records, which are required here"
+					  : "DNSSEC proves no TLSA records of it, which are "
+					    "required here");
+	else if (c->addr_count > 0 && c->tls.is_refused)
+		pass_over(c, "the domain's policy (MTA-STS) does not name it");
 	else
 		next_address(c);
 }
 
-static void ask_tlsa(struct session *c)
+static void on_tlsa(void *arg, struct tlsa_found *f)
 {
-	char name[DNS_NAME_MAX + 32];
+	struct session *c = arg;
 
-	snprintf(name, sizeof(name), "_%u._tcp.%s", c->addrs[0].port, c->base);
-	c->queries[2] = dns_ask(c->send->dns, name, DNS_TLSA, on_tlsa, c);
+	c->tlsa_query = NULL;
+	if (f->has_failed) {
+		/* RFC 7672 2.1.2: who keeps the answer from us must not get the mail. */
+		pass_over(c, f->why);
+		return;
+	}
+	c->tlsa = f->set;
+	f->set = (struct tlsa_set){0};
+	memcpy(c->base, f->base, sizeof(c->base));
+	begin_host(c);
 }
 
 static void resolved(struct session *c)
 {
-	bool is_secure = c->is_secure && c->route.is_secure && !session_relay(c);
-
 	if (c->queries[0] || c->queries[1])
 		return;
+	c->is_secure = c->is_secure && c->route.is_secure && !session_relay(c);
 	if (c->addr_count == 0 && c->last.code == 0 && !c->is_own)
 		reply_make(&c->last, 451, "4.4.4 %s has no address", session_host(c));
-	if (c->addr_count > 0 && is_secure && c->policy.uses_dane)
-		ask_tlsa(c);
-	else if (c->addr_count > 0 && !session_relay(c) && c->policy.stance == OUT_TLS_DANE)
-		pass_over(c, "DNSSEC proves no TLSA records of it, which are required here");
+	if (c->addr_count > 0 && c->is_secure && c->policy.uses_dane)
+		c->tlsa_query =
+		    tlsa_ask(c->send->dns, c->base, session_host(c), c->addrs[0].port, on_tlsa, c);
 	else
-		next_address(c);
+		begin_host(c);
 }
 
 static void on_a(void *arg, const struct dns_answer *a)
@@ -611,10 +620,10 @@ static void next_host(struct session *c)
 	const char *name = session_host(c);
 
 	c->addr = c->addr_count = 0;
-	c->is_without_tls = false;
+	c->is_without_tls = c->is_trial_over = false;
 	c->is_secure = true;
 	tlsa_clear(&c->tlsa);
-	tls_base_name(c->base, name);
+	tlsa_base_name(c->base, name);
 	if (c->host == c->route.count) {
 		exhausted(c);
 		return;
@@ -622,7 +631,8 @@ static void next_host(struct session *c)
 	c->step = STEP_RESOLVE;
 	tls_policy_of(c->send->role->cfg, c->domain, &c->policy);
 	if (take_literal(c, name)) {
-		next_address(c);
+		c->is_secure = false;
+		begin_host(c);
 		return;
 	}
 	c->queries[0] = dns_ask(c->send->dns, name, DNS_A, on_a, c);
@@ -638,6 +648,7 @@ static void on_route(void *arg, struct route *r)
 	c->route_query = NULL;
 	c->route = *r;
 	r->relays = NULL;
+	r->sts = NULL;
 	if (r->status == ROUTE_FOUND) {
 		next_host(c);
 		return;
@@ -670,7 +681,7 @@ void session_start(struct dest *d)
 	c->mail = dest_take(d);
 	c->step = STEP_ROUTE;
 	mail_sender_domain(c->mail, c->sender_domain);
-	c->route_query = route_ask(d->send, d->name, c->sender_domain, on_route, c);
+	c->route_query = route_ask(d->send, d->name, c->sender_domain, false, on_route, c);
 }
 
 void session_idle(struct session *c)

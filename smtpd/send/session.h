@@ -8,6 +8,7 @@
 #include "smtpd/send/source.h"
 #include "smtpd/send/stuff.h"
 #include "smtpd/send/tls_policy.h"
+#include "smtpd/send/tlsa.h"
 
 #define ADDRS_MAX 16
 #define SLICE (64 * 1024) /* of content at a time */
@@ -58,13 +59,15 @@ struct session {
 	struct route route;
 	char sender_domain[QUEUE_DEST_MAX + 1]; /* of the first mail */
 	size_t host;                            /* index in route */
-	struct dns_query *queries[3];           /* A, AAAA, TLSA */
-	char domain[DNS_NAME_MAX + 1];          /* in A-labels */
-	struct tls_policy policy;               /* of the domain */
-	bool is_secure;                         /* the host's addresses: proven by DNSSEC */
-	char
-	    base[DNS_NAME_MAX + 1]; /* the host's name behind CNAMEs, which TLSA records stand at */
-	struct tlsa_set tlsa;       /* of the host; none: no DANE */
+	struct dns_query *queries[2];           /* A, AAAA */
+	struct tlsa_query *tlsa_query;
+	char domain[DNS_NAME_MAX + 1]; /* in A-labels */
+	struct tls_policy policy;      /* of the domain */
+	struct host_tls tls;           /* of the host */
+	bool is_secure;                /* the host's addresses: proven by DNSSEC */
+	/* The host's name behind CNAMEs; with TLSA records the one they stand at. */
+	char base[DNS_NAME_MAX + 1];
+	struct tlsa_set tlsa; /* of the host; none: no DANE */
 	struct net_addr addrs[ADDRS_MAX];
 	size_t addr_count, addr;
 	struct connector *connector;
@@ -72,6 +75,7 @@ struct session {
 	struct list await; /* authorities.c: the handshake begins when they are there */
 	struct reply_reader reader;
 	bool is_without_tls; /* this address could not do it */
+	bool is_trial_over;  /* this address has no certificate as MTA-STS wants it */
 	bool is_verified;    /* TLS, with a certificate that is this host's for sure */
 	unsigned caps;
 	uint64_t size_max; /* of the SIZE extension; 0: none said */

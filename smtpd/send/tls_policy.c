@@ -2,9 +2,6 @@
 
 #include "common/base/mem.h"
 
-#include <stdio.h>
-#include <string.h>
-
 static const char *const names[] = {[OUT_TLS_NONE] = "none",
     [OUT_TLS_OPPORTUNISTIC] = "opportunistic",
     [OUT_TLS_REQUIRED] = "required",
@@ -58,48 +55,55 @@ void tls_policy_of(const struct config *cfg, const char *domain, struct tls_poli
 	/* Whoever names a domain to be sent to without means it, also against its records. */
 	out->uses_dane = out->stance >= OUT_TLS_REQUIRED ||
 			 (out->stance == OUT_TLS_OPPORTUNISTIC && !out->is_rule);
+	out->uses_sts = out->uses_dane && out->stance != OUT_TLS_DANE;
 }
 
-enum out_tls out_tls_of_relay(enum relay_tls tls)
+const char *tls_source_name(enum tls_source s)
 {
-	switch (tls) {
-	case RELAY_TLS_NONE:
-		return OUT_TLS_NONE;
-	case RELAY_TLS_OPPORTUNISTIC:
-		return OUT_TLS_OPPORTUNISTIC;
-	case RELAY_TLS_REQUIRED:
-		return OUT_TLS_REQUIRED;
-	default:
-		return OUT_TLS_VERIFIED;
+	static const char *const sources[] = {[TLS_BY_SETTING] = "outbound.tls",
+	    [TLS_BY_RULE] = "outbound.tls_rules",
+	    [TLS_BY_ROUTE] = "route",
+	    [TLS_BY_DANE] = "DANE",
+	    [TLS_BY_STS] = "MTA-STS"};
+
+	return sources[s];
+}
+
+static void apply_sts(const struct sts *sts, const char *host, struct host_tls *out)
+{
+	bool is_named = sts_policy_allows(&sts->policy, span_of(host));
+
+	if (sts->policy.mode == STS_TESTING) {
+		out->is_unnamed = !is_named;
+		out->is_trial = is_named && out->stance < OUT_TLS_VERIFIED;
+		return;
+	}
+	out->is_refused = !is_named;
+	if (out->stance < OUT_TLS_VERIFIED) {
+		out->stance = OUT_TLS_VERIFIED;
+		out->source = TLS_BY_STS;
 	}
 }
 
-void tls_base_name(char out[DNS_NAME_MAX + 1], const char *name)
+void tls_of_host(const struct tls_policy *p, const struct sts *sts, bool has_tlsa, const char *host,
+    struct host_tls *out)
 {
-	size_t n = strlen(name);
-
-	if (n > 0 && name[n - 1] == '.')
-		n--;
-	snprintf(out, DNS_NAME_MAX + 1, "%.*s", (int)n, name);
-}
-
-void tlsa_take(struct tlsa_set *t, const struct dns_answer *a)
-{
-	size_t total = 1;
-	char *p;
-
-	for (size_t i = 0; i < a->count; i++)
-		total += a->records[i].n;
-	p = t->memory = mem_alloc(total);
-	for (size_t i = 0; i < a->count; i++) {
-		memcpy(p, a->records[i].p, a->records[i].n);
-		t->records[t->count++] = span_make(p, a->records[i].n);
-		p += a->records[i].n;
+	*out = (struct host_tls){
+	    .stance = p->stance, .source = p->is_rule ? TLS_BY_RULE : TLS_BY_SETTING};
+	if (has_tlsa && p->uses_dane) {
+		out->stance = OUT_TLS_DANE;
+		out->source = TLS_BY_DANE;
+	} else if (sts && p->uses_sts && sts->policy.mode != STS_NONE) {
+		apply_sts(sts, host, out);
 	}
 }
 
-void tlsa_clear(struct tlsa_set *t)
+void tls_of_relay(enum relay_tls tls, struct host_tls *out)
 {
-	mem_free(t->memory);
-	*t = (struct tlsa_set){0};
+	static const enum out_tls stances[] = {[RELAY_TLS_VERIFIED] = OUT_TLS_VERIFIED,
+	    [RELAY_TLS_REQUIRED] = OUT_TLS_REQUIRED,
+	    [RELAY_TLS_OPPORTUNISTIC] = OUT_TLS_OPPORTUNISTIC,
+	    [RELAY_TLS_NONE] = OUT_TLS_NONE};
+
+	*out = (struct host_tls){.stance = stances[tls], .source = TLS_BY_ROUTE};
 }

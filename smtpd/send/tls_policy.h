@@ -1,11 +1,11 @@
-/* How well connections to a domain are to be protected: settings, rules, TLSA records (RFC 7672).
- */
+/* How well connections to a domain are to be protected: settings, rules, TLSA records (RFC 7672),
+ * MTA-STS policies (RFC 8461). */
 #ifndef MS_SMTPD_SEND_TLS_POLICY_H
 #define MS_SMTPD_SEND_TLS_POLICY_H
 
 #include "common/config/config.h"
-#include "common/dns/dns.h"
 #include "common/ipc/msg.h"
+#include "smtpd/send/sts.h"
 
 /* From the weakest to the strongest. */
 enum out_tls {
@@ -19,24 +19,33 @@ enum out_tls {
 struct tls_policy {
 	enum out_tls stance;
 	bool uses_dane; /* if TLSA records are published, they hold */
+	bool uses_sts;  /* the same of an MTA-STS policy, where there are no TLSA records */
 	bool is_rule;   /* outbound.tls_rules has said so, not outbound.tls */
 };
 
 /* The most exact rule of outbound.tls_rules, else outbound.tls. domain in A-labels. */
 void tls_policy_of(const struct config *cfg, const char *domain, struct tls_policy *out);
-enum out_tls out_tls_of_relay(enum relay_tls tls);
 const char *out_tls_name(enum out_tls s);
-/* Without the dot at the end. */
-void tls_base_name(char out[DNS_NAME_MAX + 1], const char *name);
 
-/* TLSA records of a host, to be kept behind the answer. */
-struct tlsa_set {
-	size_t count;
-	struct span records[DNS_RECORDS_MAX]; /* RDATA, in memory */
-	char *memory;
+enum tls_source { TLS_BY_SETTING, TLS_BY_RULE, TLS_BY_ROUTE, TLS_BY_DANE, TLS_BY_STS };
+
+/* What holds for one host of a domain, and why. */
+struct host_tls {
+	enum out_tls stance;
+	enum tls_source source;
+	bool is_refused; /* the domain's MTA-STS policy does not name it */
+	bool is_unnamed; /* the same of one that is only being tested */
+	bool is_trial;   /* verified if that works, because such a policy asks for it; else as the
+			    stance says */
 };
 
-void tlsa_take(struct tlsa_set *t, const struct dns_answer *a); /* t is empty */
-void tlsa_clear(struct tlsa_set *t);
+/*
+ * sts NULL: there is no policy. has_tlsa: TLSA records, proven by DNSSEC, were found; then no
+ * policy may say otherwise (RFC 8461 section 2).
+ */
+void tls_of_host(const struct tls_policy *p, const struct sts *sts, bool has_tlsa, const char *host,
+    struct host_tls *out);
+void tls_of_relay(enum relay_tls tls, struct host_tls *out);
+const char *tls_source_name(enum tls_source s);
 
 #endif

@@ -13,14 +13,15 @@ from appliance import UID_BASE, USERS, Appliance, free_ports
 IS_ROOT = os.geteuid() == 0
 # Who reads what strangers send, and the two with the secrets.
 ROLES = {"smtpd-receive": "in", "smtpd-send": "out", "smtpd-local": "local",
-         "imapd-worker": "imap", "pop3d-worker": "pop3"}
+         "smtpd-fetch": "fetch", "imapd-worker": "imap", "pop3d-worker": "pop3"}
+OUTSIDE = ("smtpd-send", "smtpd-fetch")
 OWNERS = {"authd": "auth", "keyd": "key"}
 MONITORS = ("smtpd", "imapd", "pop3d", "web-server")
 # They start programs: a sandbox that these have in common, and no other around them.
 LAUNCHERS = MONITORS + ("web-worker",)
 INSIDE = {**ROLES, **OWNERS}
 LAUNCHER = {"NET_BIND_SERVICE": 10, "SETUID": 7, "SETGID": 6, "KILL": 5}
-STATE_OF = {"smtpd-receive": ("queue",), "smtpd-send": ("queue",),
+STATE_OF = {"smtpd-receive": ("queue",), "smtpd-send": ("queue",), "smtpd-fetch": (),
             "smtpd-local": ("queue", "store"),
             "imapd-worker": ("store",), "pop3d-worker": ("store",), "authd": ("auth", "conf"), "keyd": ("keys",)}
 SECRETS = {"queue": "queue/env/data.mdb", "store": "store/env/data.mdb",
@@ -206,7 +207,7 @@ def test_only_the_own_folders_can_be_opened(running, program):
             assert got == "EACCES", (program, path)
     if landlock(running):
         closed = ["/etc/shadow", "/", "/root", f"{running.folder}/log"]
-        if program != "smtpd-send":  # the resolver's files are replaced under it: it has /etc
+        if program not in OUTSIDE:  # the resolver's files are replaced under it: it has /etc
             closed.append("/etc/hostname")
         for path in closed:
             assert probe(running, program, "open", path) in ("EACCES", "ENOENT"), (program, path)
@@ -231,8 +232,8 @@ def test_connections_are_made_where_they_belong_only(running, program):
     netlink, packet, vsock, inet, inet6 = 16, 17, 40, 2, 10
     for family in (netlink, packet, vsock):
         assert probe(running, program, "socket", str(family)) == "EAFNOSUPPORT", program
-    # Only who sends mail goes out.
-    internet = "ok" if program == "smtpd-send" else "EAFNOSUPPORT"
+    # Only who sends mail, and who fetches policies, goes out.
+    internet = "ok" if program in OUTSIDE else "EAFNOSUPPORT"
     for family in (inet, inet6):
         assert probe(running, program, "socket", str(family)) == internet, program
     assert probe(running, program, "connect", "127.0.0.1", str(running.ports["smtp"])) == internet
@@ -243,7 +244,9 @@ def test_connections_are_made_where_they_belong_only(running, program):
     assert probe(running, program, "connect", "127.0.0.1", port) == internet
     listener.close()
     if program != "authd" and running.kind == "root":
-        assert probe(running, program, "unix", f"{running.folder}/run/authd/auth.sock") == "ok"
+        # Who fetches policies has nobody to ask.
+        authd = "EACCES" if program == "smtpd-fetch" else "ok"
+        assert probe(running, program, "unix", f"{running.folder}/run/authd/auth.sock") == authd
         for path in ("authd/admin.sock", "authd/web.sock"):
             assert probe(running, program, "unix", f"{running.folder}/run/{path}") == "EACCES"
 

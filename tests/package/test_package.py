@@ -29,7 +29,7 @@ SUITE = os.environ.get("SUITE", "bookworm")
 PASSWORD = "correct horse battery"
 ALICE = "alice@example.test"
 USERS = ["mailstead-" + name for name in
-         ("auth", "key", "in", "out", "local", "imap", "pop3", "web", "acme")]
+         ("auth", "key", "in", "out", "local", "imap", "pop3", "web", "acme", "fetch")]
 ENV = {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
        "DEBIAN_FRONTEND": "noninteractive"}
 

@@ -592,7 +592,8 @@ def test_status_and_daemons_that_are_away(authd):
     mine = [r for r in rows if r["process"] == "authd"][0]
     assert mine["accounts"] == 3 and mine["pid"] == authd.process.pid
     assert {r["process"] for r in rows if "error" in r} == {
-        "keyd", "smtpd", "smtpd-receive", "smtpd-local", "smtpd-send", "imapd", "imapd-worker", "pop3d", "pop3d-worker",
+        "keyd", "smtpd", "smtpd-receive", "smtpd-local", "smtpd-send",
+        "smtpd-fetch", "imapd", "imapd-worker", "pop3d", "pop3d-worker",
         "web-server", "web-worker"}
     with pytest.raises(ipc.Refused) as why:
         authd.admin("queue", "list")

@@ -15,8 +15,8 @@ ONLY = {
     "libargon2": {"authd"},
     "liblmdb": {"authd", "smtpd-receive", "smtpd-send", "smtpd-local", "imapd-worker",
                 "pop3d-worker", "maint"},
-    "libssl": {"keyd", "smtpd-receive", "smtpd-send", "imapd-worker", "pop3d-worker"},
-    "libcurl": {"fetch"},
+    "libssl": {"keyd", "smtpd-receive", "smtpd-send", "smtpd-fetch", "imapd-worker", "pop3d-worker"},
+    "libunbound": {"smtpd-receive", "smtpd-send"},
 }
 
 

@@ -18,7 +18,7 @@ START_SECONDS = 60
 PASSWORD = "correct horse battery"
 # Started as root, each process gets a uid of its own: from here on, in this order.
 UID_BASE = 700000
-USERS = ("auth", "key", "in", "out", "local", "imap", "pop3", "web", "acme")
+USERS = ("auth", "key", "in", "out", "local", "imap", "pop3", "web", "acme", "fetch")
 
 # Fast and roomy: what a test of behaviour needs; a test of limits sets its own.
 SETTINGS = {

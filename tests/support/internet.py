@@ -75,7 +75,8 @@ class Dns(threading.Thread):
         elif kind == TXT:
             data = b"".join(bytes([len(data[i:i + 255])]) + data[i:i + 255]
                             for i in range(0, len(data), 255))
-        return wire_name(name) + struct.pack(">HHIH", kind, 1, 60, len(data)) + data
+        ttl = 0 if kind == TXT else 60  # what tests change is not remembered
+        return wire_name(name) + struct.pack(">HHIH", kind, 1, ttl, len(data)) + data
 
     def mail_domain(self, domain, *hosts):
         """hosts: addresses, best first; their names are mx1.DOMAIN, ..."""
@@ -83,6 +84,50 @@ class Dns(threading.Thread):
                                       for i in range(len(hosts))]
         for i, address in enumerate(hosts):
             self.records[(f"mx{i + 1}.{domain}", A)] = [address]
+
+
+class PolicyHost:
+    """An HTTPS server at an address of its own that gives one answer to every request: bytes, or
+    what a function of the request line makes. asked: names that clients wanted (SNI, Host)."""
+
+    def __init__(self, address, port, tls, answer):
+        self.answer, self.asked, self.connections = answer, [], 0
+        host = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                host.connections += 1
+                try:
+                    self.request.settimeout(30)
+                    with tls.wrap_socket(self.request, server_side=True) as sock:
+                        lines = sock.makefile("rb")
+                        first = lines.readline().decode()
+                        for line in lines:
+                            if line.lower().startswith(b"host:"):
+                                host.asked.append((first.split()[1], line[5:].strip().decode()))
+                            if line == b"\r\n":
+                                break
+                        made = host.answer
+                        sock.sendall(made(first) if callable(made) else made)
+                except (OSError, ssl.SSLError):
+                    pass
+
+        class Server(socketserver.ThreadingTCPServer):
+            allow_reuse_address, daemon_threads, request_queue_size = True, True, 128
+
+        self.server = Server((address, port), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def http(body, status="200 OK", kind="text/plain", length=True, more=""):
+    """An answer of HTTP."""
+    size = f"Content-Length: {len(body)}\r\n" if length else ""
+    return (f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{size}{more}\r\n{body}").encode()
 
 
 class Message:
