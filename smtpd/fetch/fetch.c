@@ -236,6 +236,6 @@ void fetch_start(
 
 void fetch_stop_all(struct fetcher *f)
 {
-	LIST_EACH (it, &f->running)
+	LIST_EACH_SAFE (it, &f->running)
 		fetch_free(container_of(it, struct fetch, link));
 }

@@ -130,7 +130,7 @@ static void settle(struct sts_entry *e, struct sts *sts)
 	e->answer = sts;
 	e->fresh_until =
 	    clock_now() + (sts->fault == STS_FAULT_NONE ? FRESH_SECONDS : FAULT_SECONDS);
-	LIST_EACH (it, &e->waiters)
+	LIST_EACH_SAFE (it, &e->waiters)
 		hand_out(container_of(it, struct sts_query, link), sts);
 	timer_set(&e->forget, hash_count(e->send->sts) > KNOWN_MAX ? 0 : FORGET_MS);
 }

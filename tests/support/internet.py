@@ -7,7 +7,7 @@ import ssl
 import struct
 import threading
 
-A, CNAME, PTR, MX, TXT, AAAA, TLSA = 1, 5, 12, 15, 16, 28, 52
+A, CNAME, SOA, PTR, MX, TXT, AAAA, TLSA = 1, 5, 6, 12, 15, 16, 28, 52
 NOERROR, SERVFAIL, NXDOMAIN = 0, 2, 3
 
 
@@ -59,8 +59,10 @@ class Dns(threading.Thread):
         exists = found or any(key[0] == name or key[0].endswith("." + name) for key in self.records)
         code = SERVFAIL if name in self.broken else NOERROR if exists else NXDOMAIN
         answers = b"".join(self.record(name, kind, data) for data in found)
-        head = query[:2] + struct.pack(">HHHHH", 0x8580 | code, 1, len(found), 0, 0)
-        return head + question + answers
+        # What tests change is not remembered: RFC 2308 section 5.
+        soa = b"" if found or kind != TXT else self.record(name.split(".")[-1], SOA, 0)
+        head = query[:2] + struct.pack(">HHHHH", 0x8580 | code, 1, len(found), bool(soa), 0)
+        return head + question + answers + soa
 
     @staticmethod
     def record(name, kind, data):
@@ -75,7 +77,9 @@ class Dns(threading.Thread):
         elif kind == TXT:
             data = b"".join(bytes([len(data[i:i + 255])]) + data[i:i + 255]
                             for i in range(0, len(data), 255))
-        ttl = 0 if kind == TXT else 60  # what tests change is not remembered
+        elif kind == SOA:
+            data = wire_name("ns.test") * 2 + struct.pack(">IIIII", 1, 60, 60, 60, data)
+        ttl = 0 if kind in (TXT, SOA) else 60
         return wire_name(name) + struct.pack(">HHIH", kind, 1, ttl, len(data)) + data
 
     def mail_domain(self, domain, *hosts):
