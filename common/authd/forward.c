@@ -12,7 +12,8 @@
 
 /* Ourselves too: the frame around authd answers for it like for everybody. */
 static const char *const daemons[] = {"authd", "keyd", "smtpd", "smtpd-receive", "smtpd-local",
-    "smtpd-send", "smtpd-fetch", "imapd", "imapd-worker", "pop3d", "pop3d-worker", "web-server", "web-worker"};
+    "smtpd-send", "smtpd-fetch", "imapd", "imapd-worker", "pop3d", "pop3d-worker", "web-server",
+    "web-worker"};
 
 static const char *daemon_of(const struct call *call)
 {

@@ -117,9 +117,9 @@ struct send {
 	struct queue *queue;
 	struct dns *dns;
 	struct ipc_client *fetcher; /* smtpd-fetch */
-	struct hash *sts;          /* sts.c: domain -> struct sts_entry */
-	struct tls_context *weak; /* opportunistic: better than the clear, whatever it is */
-	struct tls_context *tls;  /* certificates are not looked at, except by TLSA records */
+	struct hash *sts;           /* sts.c: domain -> struct sts_entry */
+	struct tls_context *weak;   /* opportunistic: better than the clear, whatever it is */
+	struct tls_context *tls;    /* certificates are not looked at, except by TLSA records */
 	struct tls_context
 	    *verified; /* tls.ca_file decides; NULL: there is no such file, or not yet */
 	struct authorities authorities;
