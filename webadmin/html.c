@@ -82,10 +82,11 @@ void html_time(struct html *h, uint64_t seconds)
 
 	if (when > 0 && gmtime_r(&when, &tm))
 		strbuf_addf(&h->out,
-		    "<time datetime=\"%04d-%02d-%02dT%02d:%02d:00Z\">%04d-%02d-%02d %02d:%02d "
+		    "<time datetime=\"%04d-%02d-%02dT%02d:%02d:%02dZ\">%04d-%02d-%02d "
+		    "%02d:%02d:%02d "
 		    "UTC</time>",
-		    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
-		    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min);
+		    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+		    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
 	else
 		HTML(h, L(NEVER));
 }

@@ -8,7 +8,7 @@
 #define LIST_MAX 1000
 #define SLICE 100
 
-void audit_add(struct change *c, struct authd *a, struct span who, struct span client,
+void audit_put(struct change *c, uint64_t number, struct span who, struct span client,
     struct span words, struct span result)
 {
 	struct audit_row r = {
@@ -18,7 +18,6 @@ void audit_add(struct change *c, struct authd *a, struct span who, struct span c
 	    .words = words,
 	    .result = result,
 	};
-	uint64_t number = a->next_audit++;
 	struct strbuf row;
 	struct db_key key;
 
@@ -26,10 +25,20 @@ void audit_add(struct change *c, struct authd *a, struct span who, struct span c
 	row_enc_audit(&row, &r);
 	row_key_number(&key, ROW_AUDIT, number);
 	change_put(c, &key, &row);
-	if (number <= AUDIT_MAX)
-		return;
-	row_key_number(&key, ROW_AUDIT, number - AUDIT_MAX);
-	change_del(c, &key);
+}
+
+uint64_t audit_add(struct change *c, struct authd *a, struct span who, struct span client,
+    struct span words, struct span result)
+{
+	uint64_t number = a->next_audit++;
+	struct db_key key;
+
+	audit_put(c, number, who, client, words, result);
+	if (number > AUDIT_MAX) {
+		row_key_number(&key, ROW_AUDIT, number - AUDIT_MAX);
+		change_del(c, &key);
+	}
+	return number;
 }
 
 /* --- audit list: the newest, oldest of them first, a slice of rows at a time --------------------

@@ -68,7 +68,8 @@ struct authd {
 	struct removal removal;
 	struct timer restart; /* upgrade.c */
 	struct timer sweep, save, revert, hangup, dkim;
-	uint64_t revert_at; /* steady clock, ms: a change is undone then; 0: none waits */
+	uint64_t revert_at;     /* steady clock, ms: a change is undone then; 0: none waits */
+	char revert_names[400]; /* the settings that it changed, apart by spaces */
 	bool is_stopping;
 };
 
@@ -99,7 +100,10 @@ void change_commit_lazy(struct change *c);
 void change_free(struct change *c);
 
 /* --- audit ------------------------------------------------------------------------------------ */
-void audit_add(struct change *c, struct authd *a, struct span who, struct span client,
+uint64_t audit_add(struct change *c, struct authd *a, struct span who, struct span client,
+    struct span words, struct span result);
+/* The same row again, with what came of it: number is audit_add's. */
+void audit_put(struct change *c, uint64_t number, struct span who, struct span client,
     struct span words, struct span result);
 
 /* --- logins ----------------------------------------------------------------------------------- */

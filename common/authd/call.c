@@ -35,7 +35,13 @@ static void add_audit(struct call *call, struct change *c, struct span result)
 	struct strbuf words;
 
 	join_words(&words, &call->cmd);
-	audit_add(c, call->a, span_of(call->who), call_client(call), strbuf_span(&words), result);
+	/* One row a command: what was committed and then failed elsewhere says why. */
+	if (call->audit > 0)
+		audit_put(c, call->audit, span_of(call->who), call_client(call),
+		    strbuf_span(&words), result);
+	else
+		call->audit = audit_add(
+		    c, call->a, span_of(call->who), call_client(call), strbuf_span(&words), result);
 	strbuf_clear(&words);
 }
 

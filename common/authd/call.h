@@ -27,6 +27,7 @@ struct call {
 	uint32_t arg_count;
 	struct hash_job hash; /* VERB_HASH: .phc is there when run is called */
 	struct change *change;
+	uint64_t audit; /* its row in the trail; 0: none yet */
 	char ok_text[CALL_TEXT_MAX];
 	struct err failure;
 	/* Called instead of the good end after call_commit. */

@@ -234,8 +234,8 @@ static void run_rename(struct work *w)
 
 	if (!c->has_text)
 		return;
-	if (c->has_undo &&
-	    revert_write(c->dir, strbuf_span(&c->undo), clock_now() + REVERT_SECONDS, &c->err) < 0)
+	if (c->has_undo && revert_write(c->dir, c->a->revert_names, strbuf_span(&c->undo),
+			       clock_now() + REVERT_SECONDS, &c->err) < 0)
 		return;
 	dir = file_open_folder(c->dir, &c->err);
 	if (dir < 0)

@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define NAME "settings.revert"
 #define HEAD "# Undone at "
+#define NAMES "# Changed: "
 #define BUSY_MS 200
 #define AGAIN_MS 10000
 
@@ -23,7 +25,8 @@ bool revert_is_needed(struct span name)
 }
 
 /* --- the file --------------------------------------------------------------------------------- */
-int revert_write(const char *dir, struct span undo, int64_t until, struct err *err)
+int revert_write(
+    const char *dir, const char *names, struct span undo, int64_t until, struct err *err)
 {
 	int fd = file_open_folder(dir, err);
 	struct strbuf b;
@@ -31,8 +34,8 @@ int revert_write(const char *dir, struct span undo, int64_t until, struct err *e
 
 	if (fd < 0)
 		return -1;
-	strbuf_init(&b, CONFIG_FILE_MAX + 256);
-	strbuf_addf(&b, HEAD "%lld unless confirmed.\n", (long long)until);
+	strbuf_init(&b, CONFIG_FILE_MAX + 1024);
+	strbuf_addf(&b, HEAD "%lld unless confirmed.\n" NAMES "%s\n", (long long)until, names);
 	strbuf_add(&b, undo);
 	result = file_write(fd, NAME, 0600, strbuf_span(&b), err);
 	strbuf_clear(&b);
@@ -40,7 +43,20 @@ int revert_write(const char *dir, struct span undo, int64_t until, struct err *e
 	return result;
 }
 
-int revert_read(const char *dir, struct strbuf *undo, int64_t *until, struct err *err)
+/* The second line, which files of older versions do not have. */
+static void take_names(struct span *rest, struct strbuf *names)
+{
+	struct span line, all = *rest;
+
+	if (!span_starts(all, SPAN(NAMES)) || !span_split(&all, '\n', &line))
+		return;
+	if (names)
+		strbuf_add(names, span_from(line, sizeof(NAMES) - 1));
+	*rest = all.p ? all : span_from(*rest, rest->n);
+}
+
+int revert_read(
+    const char *dir, struct strbuf *undo, struct strbuf *names, int64_t *until, struct err *err)
 {
 	int fd = file_open_folder(dir, err);
 	struct span rest, head = SPAN(HEAD);
@@ -62,6 +78,7 @@ int revert_read(const char *dir, struct strbuf *undo, int64_t *until, struct err
 		return err_set(err, ERR_INVALID, "%s/%s: not what mailstead wrote", dir, NAME);
 	*until = (int64_t)t;
 	rest = span_from(rest, (size_t)(span_chr(rest, '\n') + 1));
+	take_names(&rest, names);
 	strbuf_drop_front(undo, undo->n - rest.n);
 	return 0;
 }
@@ -92,13 +109,29 @@ struct undoing {
 	struct err err;
 };
 
+/* Nobody's command: the trail has it all the same. */
+static void note_revert(struct authd *a)
+{
+	struct change *c = change_new(a);
+	struct strbuf words;
+
+	strbuf_init(&words, 1024);
+	strbuf_addf(&words, "revert %s", a->revert_names);
+	(void)audit_add(
+	    c, a, SPAN("authd"), SPAN(""), strbuf_span(&words), SPAN("ok: not confirmed in time"));
+	strbuf_clear(&words);
+	change_commit_lazy(c);
+}
+
 static void undone(struct undoing *u)
 {
 	struct authd *a = u->a;
 
 	if (u->err.code == ERR_NONE) {
 		a->revert_at = 0;
-		log_warning("settings-reverted", LOG_STR("reason", "not confirmed in time"));
+		note_revert(a);
+		log_warning("settings-reverted", LOG_STR("settings", a->revert_names),
+		    LOG_STR("reason", "not confirmed in time"));
 	} else {
 		log_error("settings-revert-failed", LOG_ERR(&u->err));
 		if (!a->is_stopping)
@@ -152,7 +185,7 @@ static void run_read(struct work *w)
 	struct undoing *u = container_of(w, struct undoing, work);
 	int64_t until;
 
-	(void)revert_read(u->dir, &u->text, &until, &u->err);
+	(void)revert_read(u->dir, &u->text, NULL, &until, &u->err);
 }
 
 static void on_read(struct work *w)
@@ -181,7 +214,7 @@ static void on_revert(void *arg)
 	a->is_busy = true;
 	u = mem_zalloc(sizeof(*u));
 	u->a = a;
-	strbuf_init(&u->text, CONFIG_FILE_MAX + 256);
+	strbuf_init(&u->text, CONFIG_FILE_MAX + 1024);
 	if (config_state_path(a->cfg, "conf", u->dir, NULL) < 0)
 		u->dir[0] = '\0';
 	u->work.run = run_read;
@@ -193,6 +226,27 @@ void revert_begin(struct authd *a)
 {
 	a->revert_at = clock_mono_ms() + REVERT_SECONDS * 1000;
 	timer_set(&a->revert, REVERT_SECONDS * 1000);
+}
+
+bool revert_has(const struct authd *a, struct span name)
+{
+	struct span rest = span_of(a->revert_names);
+	struct span word;
+
+	while (span_split(&rest, ' ', &word))
+		if (span_eq(word, name))
+			return true;
+	return false;
+}
+
+void revert_add_name(struct authd *a, struct span name)
+{
+	size_t n = revert_left(a) > 0 ? strlen(a->revert_names) : 0;
+
+	if (revert_left(a) > 0 && revert_has(a, name))
+		return;
+	snprintf(a->revert_names + n, sizeof(a->revert_names) - n, "%s%.*s", n > 0 ? " " : "",
+	    SPAN_FMT(name));
 }
 
 uint64_t revert_left(const struct authd *a)
@@ -218,23 +272,26 @@ int revert_open(struct authd *a, struct err *err)
 {
 	char dir[CONFIG_PATH_MAX];
 	struct err why = ERR_INIT;
-	struct strbuf text;
+	struct strbuf text, names;
 	int64_t until = 0;
 	int result = 0;
 
 	timer_init(&a->revert, a->loop, on_revert, a);
 	if (config_state_path(a->cfg, "conf", dir, err) < 0)
 		return -1;
-	strbuf_init(&text, CONFIG_FILE_MAX + 256);
-	if (revert_read(dir, &text, &until, &why) == 0) {
+	strbuf_init(&text, CONFIG_FILE_MAX + 1024);
+	strbuf_init(&names, sizeof(a->revert_names) - 1);
+	if (revert_read(dir, &text, &names, &until, &why) == 0) {
 		uint64_t left = ms_until(until);
 
+		snprintf(a->revert_names, sizeof(a->revert_names), "%s", names.p);
 		a->revert_at = clock_mono_ms() + left;
 		timer_set(&a->revert, left);
 	} else if (why.code != ERR_NOT_FOUND) {
 		result = err_set(err, why.code, "%s", why.text);
 	}
 	strbuf_clear(&text);
+	strbuf_clear(&names);
 	return result;
 }
 
@@ -272,7 +329,7 @@ static void on_confirmed(struct work *w)
 	}
 	timer_stop(&call->a->revert);
 	call->a->revert_at = 0;
-	call_commit(call, "%s", "the change stays");
+	call_commit(call, "kept: %.300s", call->a->revert_names);
 }
 
 /* A browser proves that it gets in by the port through which it asks. */
@@ -313,7 +370,8 @@ void verb_confirm_status(struct call *call)
 	struct strbuf b;
 
 	if (left > 0) {
-		strbuf_init(&b, 256);
+		strbuf_init(&b, 1024);
+		ipc_rec_text(&b, "settings", span_of(call->a->revert_names));
 		ipc_rec_number(&b, "seconds", IPC_NUMBER, left);
 		call_record(call, &b);
 	}

@@ -209,6 +209,23 @@ static void fail_several(struct call *call)
 	    "--removed shows");
 }
 
+/* A printer that sends as this account would be refused from then on. */
+static bool is_of_a_device(struct call *call, const struct account *acc)
+{
+	for (size_t i = 0; i < config_listener_count(call->a->cfg); i++) {
+		const struct config_listener *l = config_listener(call->a->cfg, i);
+
+		if (l->role != ROLE_DEVICE ||
+		    !span_ieq(span_of(l->device_sender), acc->row.address))
+			continue;
+		call_fail(call, ERR_BUSY,
+		    "listener.%s.device_sender names this account: change or unset it first",
+		    l->name);
+		return true;
+	}
+	return false;
+}
+
 void verb_account_remove(struct call *call)
 {
 	uint64_t days = config_u64(call->a->cfg, SET_STORE_UNDELETE_DAYS);
@@ -229,7 +246,7 @@ void verb_account_remove(struct call *call)
 		return;
 	}
 	acc = arg_account(call, 0);
-	if (!acc || account_is_own(call, acc))
+	if (!acc || account_is_own(call, acc) || is_of_a_device(call, acc))
 		return;
 	p.acc = acc;
 	p.c = call_change(call);

@@ -25,8 +25,10 @@ struct edit {
 	struct config_edit edits[EDITS_MAX];
 	size_t count; /* 0: a reload */
 	struct strbuf text;
+	struct strbuf undo; /* what comes back unless it is confirmed */
 	struct carry *carry;
 	bool needs_restart, can_lock_out;
+	bool is_again; /* of settings whose change waits: what was before that comes back */
 	struct err err;
 };
 
@@ -34,6 +36,7 @@ static void edit_free(struct edit *e)
 {
 	config_unref(e->cfg);
 	strbuf_clear(&e->text);
+	strbuf_clear(&e->undo);
 	mem_free(e);
 }
 
@@ -94,9 +97,14 @@ static void after_audit(struct call *call)
 
 	call->arg = NULL;
 	if (e->can_lock_out) {
-		undo = config_texts(e->cfg).settings_text;
+		undo = e->is_again ? strbuf_span(&e->undo) : config_texts(e->cfg).settings_text;
 		if (!undo.p)
 			undo = SPAN("");
+		if (!e->is_again)
+			call->a->revert_names[0] = '\0';
+		for (size_t i = 0; i < e->count; i++)
+			if (revert_is_needed(e->edits[i].name))
+				revert_add_name(call->a, e->edits[i].name);
 	}
 	carry_commit(e->carry, undo, on_done, e);
 }
@@ -156,6 +164,8 @@ static int check_backup_folder(const struct config_edit *one, struct err *err)
 static void run_check(struct work *w)
 {
 	struct edit *e = container_of(w, struct edit, work);
+	char dir[CONFIG_PATH_MAX];
+	int64_t until;
 
 	if (config_load(config_path(e->a->cfg), &e->cfg, &e->err) < 0 || e->count == 0)
 		return;
@@ -165,6 +175,9 @@ static void run_check(struct work *w)
 			return;
 	if (config_edit(e->cfg, e->edits, e->count, &e->text, &e->err) == 0)
 		config_each(e->cfg, look_at, e);
+	if (e->is_again && e->err.code == ERR_NONE &&
+	    config_state_path(e->a->cfg, "conf", dir, &e->err) == 0)
+		(void)revert_read(dir, &e->undo, NULL, &until, &e->err);
 }
 
 static void on_checked(struct work *w)
@@ -189,6 +202,7 @@ static struct edit *edit_new(struct call *call)
 	e->call = call;
 	e->a = call->a;
 	strbuf_init(&e->text, CONFIG_FILE_MAX + 4096);
+	strbuf_init(&e->undo, CONFIG_FILE_MAX + 1024);
 	e->work.run = run_check;
 	e->work.done = on_checked;
 	return e;
@@ -234,13 +248,16 @@ static void start_edit(struct call *call, uint32_t step)
 
 	if (!may_edit(call, step))
 		return;
-	if (revert_left(call->a) > 0) {
+	for (uint32_t i = 0; revert_left(call->a) > 0 && i < call->arg_count; i += step) {
+		if (revert_has(call->a, call->args[i]))
+			continue;
 		call_fail(call, ERR_BUSY,
-		    "another change waits to be confirmed, %u s more: mailsteadctl confirm",
-		    (unsigned)revert_left(call->a));
+		    "a change of %.200s waits to be confirmed, %u s more: mailsteadctl confirm",
+		    call->a->revert_names, (unsigned)revert_left(call->a));
 		return;
 	}
 	e = edit_new(call);
+	e->is_again = revert_left(call->a) > 0;
 	for (uint32_t i = 0; i + step <= call->arg_count; i += step) {
 		struct config_edit *one = &e->edits[e->count++];
 

@@ -46,6 +46,11 @@ void records_add(struct records *r, struct span body);
 void records_clear(struct records *r);
 /* Rows with the same value names are one aligned table with a heading. */
 void print_tables(const struct records *r);
+/* Of get and diff: a line for each setting, "name = value", where it comes from if that is not the
+ * default; with help, if it was asked for by name. */
+void print_settings(const struct records *r, bool has_help);
+/* Records of processes that did not answer, a line each. */
+void print_silent(const struct records *r);
 /* An array of objects. */
 void print_json(const struct records *r);
 /* print_dns.c: records of domain dns and check-network as text; whether something required is not

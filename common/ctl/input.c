@@ -6,16 +6,46 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
+
+#define INTERRUPT '\003'
+
+/* Somebody types it: asked for, and not shown. Ctrl-C comes as a character then, so that the
+ * terminal is never left without an echo. */
+static bool begin_typing(struct termios *before)
+{
+	struct termios quiet;
+
+	if (!isatty(0) || tcgetattr(0, before) < 0)
+		return false;
+	quiet = *before;
+	quiet.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
+	(void)tcsetattr(0, TCSAFLUSH, &quiet);
+	(void)!write(2, "Password: ", 10);
+	return true;
+}
+
+static void end_typing(const struct termios *before)
+{
+	(void)tcsetattr(0, TCSAFLUSH, before);
+	(void)!write(2, "\n", 1);
+}
 
 /* One line of standard input without its end, byte by byte: what follows may be a file. */
 bool read_secret(struct strbuf *secret)
 {
-	char c;
+	struct termios before;
+	bool is_typed = begin_typing(&before);
+	char c = '\0';
 	ssize_t n;
 
-	while ((n = read(0, &c, 1)) == 1 && c != '\n')
+	while ((n = read(0, &c, 1)) == 1 && c != '\n' && !(is_typed && c == INTERRUPT))
 		strbuf_add_chr(secret, c);
+	if (is_typed)
+		end_typing(&before);
+	if (is_typed && n == 1 && c == INTERRUPT)
+		return false;
 	if (secret->n > 0 && secret->p[secret->n - 1] == '\r')
 		strbuf_truncate(secret, secret->n - 1);
 	return n >= 0 && !secret->failed && secret->n > 0;

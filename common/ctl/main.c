@@ -212,6 +212,35 @@ static bool is_findings(const struct options *o)
 						     !word_is(o, o->count - 1, "--zone"));
 }
 
+static bool is_changed_settings(const struct options *o)
+{
+	return word_is(o, 0, "set") || word_is(o, 0, "unset");
+}
+
+/* set and unset: a sentence for each setting; and who did not hear of it. */
+static void print_changed(const struct options *o, const struct records *r)
+{
+	uint32_t step = word_is(o, 0, "set") ? 2 : 1;
+
+	for (uint32_t i = 1; i < o->count; i += step) {
+		fwrite(o->words[i].p, 1, o->words[i].n, stdout);
+		if (step == 2 && i + 1 < o->count)
+			printf(" is \"%.*s\" now\n", SPAN_FMT(o->words[i + 1]));
+		else
+			fputs(" has its default again\n", stdout);
+	}
+	print_silent(r);
+}
+
+/* What a verb without an answer has done: nothing is said twice. */
+static void print_done(const struct options *o)
+{
+	fputs("done:", stdout);
+	for (uint32_t i = 0; i < o->count; i++)
+		printf(" %.*s", SPAN_FMT(o->words[i]));
+	putchar('\n');
+}
+
 static int print_result(
     const struct options *o, const struct records *r, enum err_code code, const struct strbuf *text)
 {
@@ -228,12 +257,18 @@ static int print_result(
 	if (!o->is_json) {
 		if (is_findings(o))
 			print_findings(r);
+		else if (is_changed_settings(o))
+			print_changed(o, r);
+		else if (word_is(o, 0, "get") || word_is(o, 0, "diff"))
+			print_settings(r, o->count > 1);
 		else
 			print_tables(r);
 		if (text->n > 0)
 			printf("%s\n", text->p);
 		else if (r->count == 0 && is_list(o))
 			fputs("none\n", stderr);
+		else if (r->count == 0 && !word_is(o, 0, "diff"))
+			print_done(o);
 		return status;
 	}
 	/* A list stays a list when it is empty. */

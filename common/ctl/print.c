@@ -7,7 +7,7 @@
 #include <time.h>
 
 #define COLUMNS_MAX 64
-#define LINE_MAX_WIDTH 120 /* of one record: a wider one stands as a list */
+#define LINE_MAX_WIDTH 80 /* of one record: a wider one stands as a list */
 
 void records_add(struct records *r, struct span body)
 {
@@ -257,6 +257,61 @@ void print_tables(const struct records *r)
 		for (size_t i = from; i < to; i++)
 			print_row(&r->list[i], widths, false);
 		from = to;
+	}
+}
+
+static struct span text_value(const struct strbuf *record, const char *name)
+{
+	struct dec d = dec_of(strbuf_span(record));
+	struct ipc_value v;
+
+	while (ipc_rec_next(&d, &v))
+		if (v.type == IPC_TEXT && span_eq(v.name, span_of(name)))
+			return v.text;
+	return SPAN("");
+}
+
+static void put_text(struct span s)
+{
+	struct strbuf b;
+
+	strbuf_init(&b, IPC_BODY_MAX);
+	add_text(&b, s);
+	fwrite(b.p, 1, b.n, stdout);
+	strbuf_clear(&b);
+}
+
+void print_settings(const struct records *r, bool has_help)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		struct span origin = text_value(&r->list[i], "origin");
+
+		put_text(text_value(&r->list[i], "name"));
+		fputs(" = ", stdout);
+		put_text(text_value(&r->list[i], "value"));
+		if (!span_eq(origin, SPAN("default"))) {
+			fputs("   # ", stdout);
+			put_text(origin);
+		}
+		putchar('\n');
+		if (has_help) {
+			put_text(text_value(&r->list[i], "help"));
+			putchar('\n');
+		}
+	}
+}
+
+void print_silent(const struct records *r)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		struct span process = text_value(&r->list[i], "process");
+
+		if (process.n == 0)
+			continue;
+		put_text(process);
+		fputs(" takes it when it runs again: ", stdout);
+		put_text(text_value(&r->list[i], "reason"));
+		putchar('\n');
 	}
 }
 

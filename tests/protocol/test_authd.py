@@ -555,11 +555,18 @@ def test_a_change_that_could_lock_out_waits_to_be_confirmed(authd):
     assert rows[0]["confirm"] == 60 and "mailsteadctl confirm" in text
     assert 0 < authd.admin("confirm", "status")[0][0]["seconds"] <= 60
     refused(ERR_BUSY, authd.admin, "set", "smtp.recipients_max", "400")
+    refused(ERR_BUSY, authd.admin, "set", "web.port", "7443", "smtp.recipients_max", "400")
+    # A newer one of the same setting takes its place, and it is that one that is confirmed.
+    assert authd.admin("confirm", "status")[0][0]["settings"] == "web.port"
+    authd.admin("set", "web.port", "0")
+    authd.admin("set", "web.port", "8443")
     authd.admin("reload")
     assert value(authd, "web.port") == "8443"
-    authd.admin("confirm")
+    assert authd.admin("confirm")[1] == "kept: web.port"
     assert not os.path.exists(revert) and authd.admin("confirm", "status")[0] == []
     assert value(authd, "web.port") == "8443"
+    authd.admin("set", "web.port", "9443")
+    authd.admin("set", "web.port", "9444")
     authd.admin("set", "web.port", "9443")
     # A power cut makes it neither final nor longer.
     authd.kill()
@@ -575,6 +582,9 @@ def test_a_change_that_could_lock_out_waits_to_be_confirmed(authd):
     wait_until(lambda: not os.path.exists(revert))
     wait_until(lambda: "event=settings-reverted" in authd.log_text())
     assert value(authd, "smtp.recipients_max") == "300" and before != "8443"
+    row = authd.admin("audit", "list", "1")[0][0]
+    assert (row["who"], row["command"]) == ("authd", "revert web.port")
+    assert row["result"] == "ok: not confirmed in time"
     authd.admin("set", "smtp.recipients_max", "400")
 
 
@@ -585,6 +595,13 @@ def test_a_browser_confirms_through_the_new_port_only(authd):
         refused(ERR_DENIED, authd.web, *words, token=token)
     authd.web("confirm", "8443", token=token)
     refused(ERR_NOT_FOUND, authd.web, "confirm", "8443", token=token)
+
+
+def test_a_command_has_one_row_whatever_came_of_it(authd):
+    with pytest.raises(ipc.Refused):  # there is no keyd here
+        authd.admin("cert", "remove", "nothing")
+    rows = [r for r in authd.admin("audit", "list")[0] if r["command"] == "cert remove nothing"]
+    assert len(rows) == 1 and not rows[0]["result"].startswith("ok"), rows
 
 
 def test_status_and_daemons_that_are_away(authd):

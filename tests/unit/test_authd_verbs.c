@@ -114,20 +114,24 @@ START_TEST(revert_file)
 	char dir[] = "/tmp/mailstead-unit-XXXXXX";
 	char path[64];
 	struct err err = ERR_INIT;
-	struct strbuf text;
+	struct strbuf text, names;
 	int64_t until = 0;
 	FILE *f;
 
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	strbuf_init(&text, 1000);
-	ck_assert_int_lt(revert_read(dir, &text, &until, &err), 0);
+	strbuf_init(&names, 100);
+	ck_assert_int_lt(revert_read(dir, &text, &names, &until, &err), 0);
 	ck_assert_int_eq(err.code, ERR_NOT_FOUND);
-	ck_assert_int_eq(revert_write(dir, SPAN("a = 1\nb = 2\n"), 1234567890123, &err), 0);
-	ck_assert_int_eq(revert_read(dir, &text, &until, &err), 0);
+	ck_assert_int_eq(
+	    revert_write(dir, "web.port web.address", SPAN("a = 1\nb = 2\n"), 1234567890123, &err),
+	    0);
+	ck_assert_int_eq(revert_read(dir, &text, &names, &until, &err), 0);
 	ck_assert_str_eq(text.p, "a = 1\nb = 2\n");
+	ck_assert_str_eq(names.p, "web.port web.address");
 	ck_assert_int_eq(until, 1234567890123);
-	ck_assert_int_eq(revert_write(dir, SPAN(""), 5, &err), 0);
-	ck_assert_int_eq(revert_read(dir, &text, &until, &err), 0);
+	ck_assert_int_eq(revert_write(dir, "web.port web.address", SPAN(""), 5, &err), 0);
+	ck_assert_int_eq(revert_read(dir, &text, &names, &until, &err), 0);
 	ck_assert_uint_eq(text.n, 0);
 	ck_assert_int_eq(revert_remove(dir, &err), 0);
 	ck_assert_int_eq(revert_remove(dir, &err), 0);
@@ -136,9 +140,10 @@ START_TEST(revert_file)
 	ck_assert_ptr_nonnull(f);
 	fputs("something else\n", f);
 	fclose(f);
-	ck_assert_int_lt(revert_read(dir, &text, &until, &err), 0);
+	ck_assert_int_lt(revert_read(dir, &text, &names, &until, &err), 0);
 	ck_assert_int_eq(err.code, ERR_INVALID);
 	strbuf_clear(&text);
+	strbuf_clear(&names);
 	ck_assert_int_eq(unlink(path), 0);
 	ck_assert_int_eq(rmdir(dir), 0);
 }

@@ -36,6 +36,11 @@ struct entry *book_add(struct book *b, struct span id, struct err *err)
 
 	if (e)
 		return e;
+	/* The client's own folder stands beside the entries. */
+	if (span_eq(id, SPAN("client"))) {
+		err_set(err, ERR_INVALID, "\"client\" cannot be the id of a certificate by ACME");
+		return NULL;
+	}
 	if (!id_is_good(id)) {
 		err_set(err, ERR_INVALID, "\"%.*s\" is no certificate id: a-z, 0-9 and '-'",
 		    id.n < 64 ? (int)id.n : 64, id.p);
