@@ -540,9 +540,10 @@ def test_several_settings_at_once_all_or_none(authd):
 
 def wait_until(what):
     end = time.monotonic() + 30
-    while not what():
+    while not (value_now := what()):
         assert time.monotonic() < end
         time.sleep(0.01)
+    return value_now
 
 
 def test_a_change_that_could_lock_out_waits_to_be_confirmed(authd):
@@ -582,8 +583,9 @@ def test_a_change_that_could_lock_out_waits_to_be_confirmed(authd):
     wait_until(lambda: not os.path.exists(revert))
     wait_until(lambda: "event=settings-reverted" in authd.log_text())
     assert value(authd, "smtp.recipients_max") == "300" and before != "8443"
-    row = authd.admin("audit", "list", "1")[0][0]
-    assert (row["who"], row["command"]) == ("authd", "revert web.port")
+    row = wait_until(lambda: [r for r in authd.admin("audit", "list")[0]
+                              if r["command"] == "revert web.port"])[0]
+    assert row["who"] == "authd"
     assert row["result"] == "ok: not confirmed in time"
     authd.admin("set", "smtp.recipients_max", "400")
 
