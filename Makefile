@@ -336,6 +336,7 @@ bench-memory: all
 bench-imap: all
 	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_imap.py $(BENCH)
 	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_imap_write.py $(BENCH)
+	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_imap_sessions.py $(BENCH)
 
 # --- checks of the source ----------------------------------------------------------------------
 SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
