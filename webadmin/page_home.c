@@ -68,24 +68,27 @@ static bool has_open_port(struct request *rq, const struct answer *a)
 
 static void mail_lines(struct lines *l, struct request *rq, const struct answer *a)
 {
-	uint64_t is_low = 0, is_paused = 0, n;
+	uint64_t is_low = 0, is_paused = 0, is_blocked = 0, n;
 	bool is_in = process_value(a, "smtpd-receive", "low-space", &is_low) &&
 		     process_value(a, "smtpd-local", "delivered", &n) && has_open_port(rq, a);
-	bool is_out = process_value(a, "smtpd-send", "paused", &is_paused);
+	bool is_out = process_value(a, "smtpd-send", "paused", &is_paused) &&
+		      process_value(a, "smtpd-send", "blocked", &is_blocked);
 	struct html *h;
 
 	h = line_begin(l, is_in && !is_low ? NOTICE_GOOD : NOTICE_BAD, text_of(TEXT_RECEIVING));
 	HTML(h, LID(is_low ? TEXT_LOW_SPACE : is_in ? TEXT_RECEIVING_OK : TEXT_RECEIVING_BAD));
 	line_end(h, is_in ? "/trace" : "/ports", is_in ? TEXT_MENU_TRACE : TEXT_MENU_PORTS);
 	h = line_begin(l,
-	    !is_out     ? NOTICE_BAD
-	    : is_paused ? NOTICE_WARN
-			: NOTICE_GOOD,
+	    !is_out || is_blocked ? NOTICE_BAD
+	    : is_paused           ? NOTICE_WARN
+				  : NOTICE_GOOD,
 	    text_of(TEXT_SENDING));
-	HTML(h, LID(!is_out     ? TEXT_SENDING_BAD
-		    : is_paused ? TEXT_SENDING_PAUSED
-				: TEXT_SENDING_OK));
-	line_end(h, "/queue", TEXT_MENU_QUEUE);
+	HTML(h, LID(!is_out      ? TEXT_SENDING_BAD
+		    : is_blocked ? TEXT_SENDING_BLOCKED
+		    : is_paused  ? TEXT_SENDING_PAUSED
+				 : TEXT_SENDING_OK));
+	line_end(
+	    h, is_blocked ? "/network" : "/queue", is_blocked ? TEXT_NETWORK : TEXT_MENU_QUEUE);
 }
 
 /* --- the machine

@@ -1,14 +1,17 @@
 /* route ...: which servers take mail instead of a domain's own. */
 #include "common/authd/args.h"
+#include "common/authd/ask.h"
 #include "common/authd/routes.h"
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
+#include "common/net/addr.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define SCOPE_MAX 300
 #define ROW_BYTES_MAX (64 * 1024)
+#define TELL_MS 2000
 
 static const char *const tls_names[RELAY_TLS_COUNT] = {
     [RELAY_TLS_VERIFIED] = "verified",
@@ -42,13 +45,42 @@ static bool take_scope(struct call *call, char scope[SCOPE_MAX])
 	return true;
 }
 
-/* "relay.example", "relay.example:587", "direct" */
+/* The host's end in "HOST", "HOST:PORT", "[ADDRESS]:PORT"; an IPv6 address alone has no port. */
+static size_t host_end(struct span word)
+{
+	ssize_t bracket = word.n > 0 && word.p[0] == '[' ? span_chr(word, ']') : -1;
+	ssize_t colon = span_chr(word, ':');
+
+	if (bracket > 0)
+		return (size_t)bracket + 1;
+	return colon < 0 || span_rchr(word, ':') != colon ? word.n : (size_t)colon;
+}
+
+/* An address, with brackets or without, in its one form: "[192.0.2.1]", "[IPv6:2001:db8::1]". */
+static bool take_literal(struct span name, char host[MAIL_DOMAIN_MAX + 1], size_t *n)
+{
+	char literal[NET_ADDR_TEXT];
+	struct net_addr a;
+
+	if (name.n > 2 && name.p[0] == '[') {
+		name = span_sub(name, 1, name.n - 2);
+		(void)span_take_iword(&name, SPAN("IPv6:"));
+	}
+	if (net_addr_parse(&a, name, 0, NULL) < 0)
+		return false;
+	net_addr_format_literal(&a, literal);
+	*n = strlen(literal);
+	memcpy(host, literal, *n + 1);
+	return true;
+}
+
+/* "relay.example", "relay.example:587", "[192.0.2.1]:25", "direct" */
 static bool take_host(struct call *call, char host[MAIL_DOMAIN_MAX + 1], struct ipc_relay *relay)
 {
 	struct span word = call->args[1];
-	ssize_t colon = span_rchr(word, ':');
+	size_t end = host_end(word);
 	struct err err = ERR_INIT;
-	struct span name = span_sub(word, 0, colon < 0 ? word.n : (size_t)colon);
+	struct span name = span_sub(word, 0, end);
 	uint64_t port = 587;
 	size_t n;
 
@@ -56,12 +88,12 @@ static bool take_host(struct call *call, char host[MAIL_DOMAIN_MAX + 1], struct 
 		relay->host = span_make("", 0);
 		return true;
 	}
-	if (colon >= 0 &&
-	    (!span_u64(span_from(word, (size_t)colon + 1), 65535, &port) || port == 0)) {
+	if (end < word.n && (word.p[end] != ':' ||
+				!span_u64(span_from(word, end + 1), 65535, &port) || port == 0)) {
 		call_fail(call, ERR_INVALID, "a port is a number from 1 to 65535");
 		return false;
 	}
-	if (name_domain(name, host, &n, &err) < 0) {
+	if (!take_literal(name, host, &n) && name_domain(name, host, &n, &err) < 0) {
 		call_fail_err(call, &err);
 		return false;
 	}
@@ -132,6 +164,28 @@ static uint32_t copy_others(
 	return count;
 }
 
+/* The route holds from now on; who sends may be away, and begins with it then. */
+static void on_told(void *arg, const struct ask_answer *answer, size_t n)
+{
+	struct call *call = arg;
+
+	call_ok(call, "%s", call->ok_text);
+}
+
+/* Connections that are kept for more mail know another route. */
+static void tell_sender(struct call *call)
+{
+	static const char *const sender[] = {"smtpd-send"};
+	struct ipc_admin what = {.count = 2, .words = {SPAN("routes"), SPAN("changed")}};
+
+	if (call->a->is_stopping) {
+		call_ok(call, "%s", call->ok_text);
+		return;
+	}
+	call_leave_queue(call);
+	ask_all(call->a, NULL, sender, 1, &what, TELL_MS, on_told, call);
+}
+
 void verb_route_add(struct call *call)
 {
 	struct ipc_relay relay = {.user = span_make("", 0), .password = span_make("", 0)};
@@ -156,6 +210,7 @@ void verb_route_add(struct call *call)
 	ipc_enc_relay(&row, &relay);
 	row_key_text(&key, ROW_ROUTE, span_of(scope));
 	change_put(call_change(call), &key, &row);
+	call->after = tell_sender;
 	call_commit(call, "%s goes %s%s%s", scope, relay.host.n > 0 ? "through " : "",
 	    relay.host.n > 0 ? host : "directly", "; queued mail too, when it is next tried");
 }
@@ -174,7 +229,7 @@ void verb_route_remove(struct call *call)
 	route = routes_get(&call->a->routes, span_of(scope));
 	strbuf_init(&row, ROW_BYTES_MAX);
 	if (route && call->arg_count > 1)
-		left = copy_others(route, &relay, span_rchr(call->args[1], ':') < 0, &row);
+		left = copy_others(route, &relay, host_end(call->args[1]) == call->args[1].n, &row);
 	if (!route || left == route->count) {
 		strbuf_clear(&row);
 		call_fail(call, ERR_NOT_FOUND, "%s has no such route", scope);
@@ -186,6 +241,7 @@ void verb_route_remove(struct call *call)
 	else
 		change_del(call_change(call), &key);
 	strbuf_clear(&row);
+	call->after = tell_sender;
 	call_commit(call, "the route of %s was removed", scope);
 }
 

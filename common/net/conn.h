@@ -80,6 +80,7 @@ void conn_set_deadline(struct conn *c, uint64_t ms);
  * then -1 with ERR_DENIED, and the session must close. The handshake has 15 s.
  */
 int conn_start_tls(struct conn *c, struct tls_context *t, struct err *err);
+/* server_name is a host, or an address, also as "[192.0.2.1]" and "[IPv6:2001:db8::1]". */
 int conn_start_tls_client(
     struct conn *c, struct tls_context *t, const char *server_name, struct err *err);
 /* The same, verified by TLSA records; t without authorities (RFC 7672). */

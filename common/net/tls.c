@@ -1,4 +1,5 @@
 #include "common/base/mem.h"
+#include "common/net/addr.h"
 #include "common/net/tls_ssl.h"
 
 #include <errno.h>
@@ -112,6 +113,24 @@ int64_t tls_context_expires(const struct tls_context *t)
 }
 
 /* --- one session ------------------------------------------------------------------------------ */
+/* Who the certificate has to name: a host, or an address, which is not asked for by name (RFC 6066
+ * section 3). */
+static bool set_server_name(SSL *ssl, const char *name)
+{
+	struct span text = span_of(name);
+	char address[NET_ADDR_TEXT];
+	struct net_addr a;
+
+	if (text.n > 2 && text.p[0] == '[' && text.p[text.n - 1] == ']') {
+		text = span_sub(text, 1, text.n - 2);
+		(void)span_take_iword(&text, SPAN("IPv6:"));
+	}
+	if (net_addr_parse(&a, text, 0, NULL) < 0)
+		return SSL_set_tlsext_host_name(ssl, name) == 1 && SSL_set1_host(ssl, name) == 1;
+	net_addr_format(&a, address);
+	return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), address) == 1;
+}
+
 struct tls_session *tls_session_new(
     struct tls_context *t, int fd, bool is_server, const char *server_name, struct err *err)
 {
@@ -121,8 +140,7 @@ struct tls_session *tls_session_new(
 	s->ssl = SSL_new(t->ctx);
 	if (!s->ssl || SSL_set_fd(s->ssl, fd) != 1)
 		goto bad;
-	if (server_name && (SSL_set_tlsext_host_name(s->ssl, server_name) != 1 ||
-			       SSL_set1_host(s->ssl, server_name) != 1))
+	if (server_name && !set_server_name(s->ssl, server_name))
 		goto bad;
 	SSL_set_app_data(s->ssl, t);
 	if (is_server)

@@ -1,5 +1,5 @@
 /* Whether port 25 seems to be closed for us: nobody answers, in several networks, one after the
- * other, and nobody has since. */
+ * other, or to check-network, and nobody has since. */
 #include "smtpd/send/send.h"
 
 #include "common/log/log.h"
@@ -39,9 +39,17 @@ void blocked_reached(struct send *s)
 	if (s->closed_count == BLOCKED_NETWORKS)
 		log_info("smtp-out-open", LOG_U64("networks", BLOCKED_NETWORKS));
 	s->closed_count = 0;
+	s->is_egress_closed = false;
+}
+
+void blocked_found(struct send *s, bool is_closed)
+{
+	s->is_egress_closed = is_closed;
+	if (!is_closed)
+		blocked_reached(s);
 }
 
 bool blocked_is(const struct send *s)
 {
-	return s->closed_count == BLOCKED_NETWORKS;
+	return s->closed_count == BLOCKED_NETWORKS || s->is_egress_closed;
 }

@@ -82,9 +82,22 @@ static int start(struct role *r, struct err *err)
 	return 0;
 }
 
+static void end_idle(struct span name, void *value, void *arg)
+{
+	sessions_end_idle(value);
+}
+
+void send_changed(struct send *s)
+{
+	s->generation++;
+	hash_each(s->dests, end_idle, NULL);
+}
+
 static void on_reload(struct role *r)
 {
 	struct send *s = r->ctx;
+
+	send_changed(s);
 
 	schedule_of(r->cfg, &s->schedule);
 	ipv6_look(s->ipv6);
@@ -143,6 +156,7 @@ static void status(struct role *r, struct strbuf *record)
 	    blocked_is(s) ? SPAN("seems to be blocked: send through a smarthost, "
 				 "mailsteadctl route add all HOST")
 			  : SPAN("open"));
+	ipc_rec_number(record, "blocked", IPC_BOOL, blocked_is(s));
 	ipc_rec_number(record, "ipv6", IPC_BOOL, ipv6_is_on(s));
 	ipc_rec_number(record, "paused", IPC_BOOL, s->is_paused);
 	ipc_rec_number(

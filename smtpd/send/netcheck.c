@@ -44,6 +44,9 @@ void finding_done(
 	struct netcheck *n = f->n;
 	va_list ap;
 
+	/* With a smarthost for all it does not matter. */
+	if (f == &n->findings[FIND_PORT25] && !n->is_relayed && status != FIND_UNKNOWN)
+		blocked_found(n->send, status == FIND_FAILED);
 	f->is_done = true;
 	f->status = n->is_relayed && status == FIND_FAILED ? FIND_WARNING : status;
 	f->advice = advice;

@@ -132,6 +132,8 @@ struct send {
 	struct hash *busy;  /* recipients of mails in memory: an attempt may outlast its time */
 	struct list ready;  /* wait for a connection to be free */
 	size_t sessions;
+	/* Of settings and routes: a connection that began under another one takes no more mail. */
+	unsigned generation;
 	size_t loads; /* destinations whose mails are being read */
 
 	/* sched.c */
@@ -151,6 +153,7 @@ struct send {
 	/* blocked.c: networks in which nobody answered, since anybody did */
 	uint32_t closed[BLOCKED_NETWORKS];
 	size_t closed_count;
+	bool is_egress_closed; /* the last check-network found port 25 closed */
 
 	struct ipv6 *ipv6;
 	struct bouncer *bouncer;
@@ -194,6 +197,7 @@ void route_cancel(struct route_query *q);
 void session_start(struct dest *d);
 /* The process ends: what only asks for names does not wait for answers. */
 void sessions_drain(struct dest *d);
+void sessions_end_idle(struct dest *d);
 bool session_take_more(struct dest *d); /* an idle connection takes the next mail */
 
 /* authorities.c */
@@ -224,6 +228,7 @@ bool ipv6_is_on(const struct send *s);
 void blocked_failed(struct send *s, const struct net_addr *a);
 void blocked_reached(struct send *s);
 bool blocked_is(const struct send *s);
+void blocked_found(struct send *s, bool is_closed); /* by check-network */
 
 /* bounce.c */
 struct bouncer *bouncer_new(struct send *s);
@@ -236,6 +241,8 @@ struct span mail_sender(const struct mail *m);
 void mail_sender_domain(const struct mail *m, char out[QUEUE_DEST_MAX + 1]);
 
 /* main.c */
+/* Settings or routes are other ones: connections that wait for mail end, others with their mail. */
+void send_changed(struct send *s);
 void send_check_drained(struct send *s);
 void send_tell_local(struct send *s, uint64_t qid);
 const char *send_helo(const struct send *s);

@@ -601,17 +601,21 @@ static void on_aaaa(void *arg, const struct dns_answer *a)
 	resolved(c);
 }
 
+/* "[192.0.2.1]", "[IPv6:2001:db8::1]"; of a route also without the brackets. */
 static bool take_literal(struct session *c, const char *name)
 {
 	struct span text = span_of(name);
 	struct net_addr a;
 
-	if (text.n < 3 || text.p[0] != '[' || text.p[text.n - 1] != ']')
+	if (text.n > 2 && text.p[0] == '[' && text.p[text.n - 1] == ']') {
+		text = span_sub(text, 1, text.n - 2);
+		(void)span_take_iword(&text, SPAN("IPv6:"));
+	} else if (!session_relay(c)) {
 		return false;
-	text = span_sub(text, 1, text.n - 2);
-	(void)span_take_iword(&text, SPAN("IPv6:"));
-	if (net_addr_parse(&a, text, 0, NULL) == 0)
-		add_address(c, &a);
+	}
+	if (net_addr_parse(&a, text, 0, NULL) < 0)
+		return name[0] == '[';
+	add_address(c, &a);
 	return true;
 }
 
@@ -678,6 +682,7 @@ void session_start(struct dest *d)
 	list_append(&d->sessions, &c->link);
 	d->session_count++;
 	d->send->sessions++;
+	c->generation = d->send->generation;
 	c->mail = dest_take(d);
 	c->step = STEP_ROUTE;
 	mail_sender_domain(c->mail, c->sender_domain);
@@ -688,6 +693,26 @@ void session_idle(struct session *c)
 {
 	c->step = STEP_IDLE;
 	conn_set_deadline(c->conn, IDLE_MS);
+}
+
+static struct session *first_idle(struct dest *d)
+{
+	LIST_EACH (it, &d->sessions) {
+		struct session *c = container_of(it, struct session, link);
+
+		if (c->step == STEP_IDLE)
+			return c;
+	}
+	return NULL;
+}
+
+/* The end of one may begin others: each time from the start. */
+void sessions_end_idle(struct dest *d)
+{
+	struct session *c;
+
+	while ((c = first_idle(d)))
+		session_quit(c);
 }
 
 bool session_take_more(struct dest *d)

@@ -104,6 +104,7 @@ struct session {
 	size_t chunks;      /* that have no reply yet */
 	bool is_reading;
 	bool is_dropped; /* the connection has gone while the job runs: the session ends with it */
+	unsigned generation; /* send.generation when it began */
 	bool is_ended;
 	struct deferred bury; /* its memory goes at the end of the turn */
 };

@@ -57,10 +57,16 @@ static void finish(struct session *c)
 	transfer_abort(c, RESULT_LATER, &none);
 }
 
+/* It was made as settings and routes wanted it then. */
+static bool is_stale(const struct session *c)
+{
+	return c->generation != c->send->generation;
+}
+
 static void next_mail(struct session *c, bool is_clean)
 {
 	c->was_alive = false;
-	if (c->mails >= SESSION_MAILS_MAX || c->send->role->is_draining) {
+	if (c->mails >= SESSION_MAILS_MAX || c->send->role->is_draining || is_stale(c)) {
 		session_quit(c);
 		return;
 	}
@@ -151,6 +157,8 @@ static void prepare_file_done(struct work *w)
 
 static struct mail *take_next(struct session *c)
 {
+	if (is_stale(c))
+		return NULL;
 	return c->route.is_by_sender ? dest_take_from(c->dest, c->sender_domain)
 				     : dest_take(c->dest);
 }

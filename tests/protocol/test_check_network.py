@@ -92,6 +92,23 @@ def test_what_is_wrong_is_found(world, change, check, want, word):
     assert want != "failed" or status == 1
 
 
+def is_blocked(world):
+    return [r["blocked"] for r in world.box.ctl("status") if r.get("process") == "smtpd-send"]
+
+
+def test_status_does_not_say_that_sending_works(world):
+    world.dns.records.pop(("far.test", MX))
+    try:
+        assert world.check()[0] == 1
+    finally:
+        world.reset()
+    assert is_blocked(world) == [True]
+    # With another way out it does not matter; nor when somebody was reached.
+    world.box.ctl("route", "add", "all", "relay.test", "tls=none")
+    world.box.ctl("route", "remove", "all")
+    assert is_blocked(world) == [False]
+
+
 def test_with_a_smarthost_port_25_may_be_closed(world):
     world.dns.records.pop(("far.test", MX))
     world.box.ctl("route", "add", "all", "relay.test", "tls=none")

@@ -16,7 +16,7 @@ def world():
     folder = tempfile.mkdtemp(prefix="mailstead-relay-")
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
                     "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj", "/CN=relay.test",
-                    "-addext", "subjectAltName=DNS:*.relay.test", "-keyout", f"{folder}/key.pem",
+                    "-addext", "subjectAltName=DNS:*.relay.test,IP:127.0.6.1", "-keyout", f"{folder}/key.pem",
                     "-out", f"{folder}/cert.pem"], check=True, stderr=subprocess.DEVNULL)
     made = World()
     made.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -122,6 +122,69 @@ def test_tls_from_the_first_byte(world):
     assert sink.messages[0].is_tls and "STARTTLS" not in sink.commands
 
 
+@pytest.mark.parametrize("form,stance,good", [
+    ("{}", "none", True), ("[{}]", "none", True), ("[{}]", "verified", True),
+    ("{}", "verified", False)])
+def test_a_smarthost_by_its_address(world, form, stance, good):
+    """Nobody is asked for it; a certificate has to name the address."""
+    domain, _ = world.domain({})
+    address = f"127.0.{6 if good else 7}.1"
+    sink = Sink(address, world.port, tls=world.tls)
+    world.others.append(sink)
+    name = form.format(address)
+    world.box.ctl("route", "add", "all", f"{name}:{sink.port}", f"tls={stance}")
+    assert world.box.ctl("route", "list")[0]["host"] == f"[{address}]"
+    world.submit(f"bob@{domain}")
+    if good:
+        world.wait(lambda: sink.messages)
+        assert sink.messages[0].is_tls == (stance == "verified")
+    else:
+        world.wait(lambda: [r for r in world.queue(domain) if "4.7.5" in r["reply"]])
+        world.box.ctl("queue", "delete", "domain", domain)
+    assert not [name for name, _ in world.dns.asked if address in name or domain in name]
+    world.box.ctl("route", "remove", "all", f"[{address}]:{sink.port}")
+    sink.close()
+
+
+@pytest.mark.parametrize("host,shown,port", [
+    ("2001:db8::1", "[IPv6:2001:db8::1]", 587), ("[2001:db8::1]:25", "[IPv6:2001:db8::1]", 25),
+    ("[IPv6:2001:DB8::1]", "[IPv6:2001:db8::1]", 587), ("192.0.2.1", "[192.0.2.1]", 587),
+    ("[192.0.2.1]:465", "[192.0.2.1]", 465)])
+def test_forms_of_addresses(world, host, shown, port):
+    world.box.ctl("route", "add", "to:x.test", host)
+    row = world.box.ctl("route", "list")[0]
+    assert (row["host"], row["port"]) == (shown, port)
+    world.box.ctl("route", "remove", "to:x.test", host)
+    assert not world.box.ctl("route", "list")
+
+
+def test_a_connection_that_waits_does_not_outlive_its_route(world):
+    domain, (own,) = world.domain({})
+    sink, host = relay(world, "new.test")
+    world.submit(f"bob@{domain}")
+    world.wait(lambda: own.messages)
+    world.box.ctl("route", "add", f"to:{domain}", host, "tls=none")
+    world.submit(f"eve@{domain}")
+    world.wait(lambda: sink.messages)
+    assert len(own.messages) == 1
+    world.box.ctl("route", "remove", f"to:{domain}")
+    world.submit(f"ann@{domain}")
+    world.wait(lambda: len(own.messages) == 2)
+    assert len(sink.messages) == 1
+
+
+def test_a_connection_that_waits_does_not_outlive_its_rule(world):
+    domain, (own,) = world.domain({})
+    world.submit(f"bob@{domain}")
+    world.wait(lambda: own.messages)
+    world.box.ctl("set", "outbound.tls_rules", f"{domain}=required")
+    world.submit(f"eve@{domain}")
+    world.wait(lambda: [r for r in world.queue(domain) if "4.7.0" in r["reply"]])
+    assert len(own.messages) == 1 and own.sessions == 2
+    world.box.ctl("unset", "outbound.tls_rules")
+    world.wait(lambda: len(own.messages) == 2)
+
+
 def test_several_in_order(world):
     domain, _ = world.domain({})
     dead, host1 = relay(world, "relay1.test", replies={"CONNECT": "421 no"})
@@ -184,7 +247,8 @@ def test_routes_survive_a_restart_and_can_be_changed_for_queued_mail(world):
 
 
 @pytest.mark.parametrize("words,said", [
-    (["some", "a.test"], "to:DOMAIN"), (["all", "a.test:0"], "port"), (["all", "a..b"], "domain"),
+    (["some", "a.test"], "to:DOMAIN"), (["all", "a.test:0"], "port"), (["all", "[192.0.2.1]x"], "port"),
+    (["all", "[192.0.2]"], "domain"), (["all", "a..b"], "domain"),
     (["all", "a.test", "tls=maybe"], "verified"), (["all", "a.test", "what"], "option"),
     (["all", "a.test", "user=me"], "password"), (["to:a b", "a.test"], "domain")])
 def test_bad_routes(world, words, said):
