@@ -64,8 +64,11 @@ int file_copy(const char *from, const char *to, struct err *err)
 			close(in);
 		return rc;
 	}
-	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, st.st_mode & 0777);
-	rc = out < 0 ? err_errno(err, errno, "%s", to) : copy_fd(in, out, to, err);
+	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	/* Whatever the umask: settings that others may read must be readable when they come back.
+	 */
+	rc = out < 0 || fchmod(out, st.st_mode & 0777) < 0 ? err_errno(err, errno, "%s", to)
+							   : copy_fd(in, out, to, err);
 	close(in);
 	if (out >= 0 && close(out) < 0 && rc == 0)
 		rc = err_errno(err, errno, "%s", to);
