@@ -503,6 +503,10 @@ def main():
     except Failed as failed:
         print(f"quickstart: {failed}", file=sys.stderr)
         status = 1
+    except (OSError, smtplib.SMTPException, imaplib.IMAP4.error, poplib.error_proto) as error:
+        # ssl's errors are among them: a certificate that names another host, for one.
+        print(f"quickstart: {error}", file=sys.stderr)
+        status = 1
     except Stopped:
         print("\nstopping ...", flush=True)
         # Stopped before everything was proven is not a success.

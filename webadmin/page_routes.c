@@ -41,6 +41,96 @@ void smarthost_form(struct html *h, const struct request *rq, const char *action
 	HTML(h, R("</section>\n"));
 }
 
+/* --- rules of TLS: the setting outbound.tls_rules, "example.com=verified, .example.org=none"
+ * ------
+ */
+#define RULES_MAX 4000
+
+static const struct choice rule_kinds[] = {
+    {"verified", SPAN_INIT("verified: TLS, and the certificate must be right")},
+    {"dane", SPAN_INIT("dane: TLS by the domain's own TLSA records, which must be there")},
+    {"required", SPAN_INIT("required: TLS, whatever the certificate")},
+    {"opportunistic", SPAN_INIT("opportunistic: TLS where it is offered")},
+    {"none", SPAN_INIT("none: never TLS")},
+};
+
+/* The next "domain=rule" of the setting's text. */
+static bool rule_next(struct span *rest, struct span *domain, struct span *rule)
+{
+	struct span word;
+
+	while (span_split(rest, ',', &word)) {
+		word = span_trim(word);
+		if (word.n == 0)
+			continue;
+		*rule = word;
+		if (!span_split(rule, '=', domain))
+			continue;
+		*domain = span_trim(*domain);
+		*rule = span_trim(*rule);
+		return true;
+	}
+	return false;
+}
+
+static void tls_rules(struct html *h, const struct request *rq)
+{
+	struct span rest = span_of(config_str(rq->cfg, SET_OUTBOUND_TLS_RULES));
+	struct span domain, rule;
+
+	HTML(h, R("<section id=\"tls\"><h2>"), L(TLS_RULES), R("</h2>\n<p>"), L(TLS_RULES_HINT),
+	    R(" <code>"), S(config_str(rq->cfg, SET_OUTBOUND_TLS)),
+	    R("</code></p>\n<div class=\"scroll\"><table>\n"));
+	while (rule_next(&rest, &domain, &rule)) {
+		HTML(h, R("<tr><td>"), T(domain), R("</td><td>"), T(rule), R("</td><td>"));
+		form_begin(h, rq, "/routes/tls-rule");
+		hidden(h, "domain", domain);
+		HTML(
+		    h, R("<button class=\"quiet\">"), L(REMOVE), R("</button></form></td></tr>\n"));
+	}
+	HTML(h, R("</table></div>\n"));
+	form_begin(h, rq, "/routes/tls-rule");
+	HTML(h, R("<div class=\"row\">"));
+	input(h, TEXT_TLS_RULE_DOMAIN, "domain", "text", SPAN(""),
+	    "required maxlength=\"254\" pattern=\"[^=, ]+\" placeholder=\"example.com\"");
+	choose(h, TEXT_TLS, "rule", rule_kinds, ARRAY_LEN(rule_kinds), SPAN("verified"));
+	HTML(h, R("</div>\n"));
+	form_end(h, TEXT_ADD);
+	same_command(h, "set outbound.tls_rules \"DOMAIN=RULE, ...\"");
+	HTML(h, R("</section>\n"));
+}
+
+/* The rule of a domain is set, or removed where the form has none. */
+void action_tls_rule(struct request *rq)
+{
+	struct span wanted = request_form(rq, "domain");
+	struct span given = request_form(rq, "rule");
+	struct span rest = span_of(config_str(rq->cfg, SET_OUTBOUND_TLS_RULES));
+	struct span domain, rule;
+	struct strbuf b;
+	const char *text;
+
+	strbuf_init(&b, RULES_MAX);
+	while (rule_next(&rest, &domain, &rule)) {
+		if (span_ieq(domain, wanted))
+			continue;
+		strbuf_addf(
+		    &b, "%s%.*s=%.*s", b.n > 0 ? ", " : "", SPAN_FMT(domain), SPAN_FMT(rule));
+	}
+	if (given.n > 0)
+		strbuf_addf(
+		    &b, "%s%.*s=%.*s", b.n > 0 ? ", " : "", SPAN_FMT(wanted), SPAN_FMT(given));
+	text = b.failed || span_chr(wanted, ',') >= 0 || span_chr(wanted, '=') >= 0
+		   ? NULL
+		   : arena_strdup(&rq->arena, strbuf_span(&b));
+	strbuf_clear(&b);
+	if (text)
+		act(rq, &WORDS("set", "outbound.tls_rules", text), "/routes",
+		    given.n > 0 ? "added" : "removed");
+	else
+		page_failed(rq, text_of(TEXT_BAD_REQUEST), "/routes");
+}
+
 void page_routes(struct request *rq)
 {
 	struct answer a;
@@ -61,6 +151,7 @@ void page_routes(struct request *rq)
 		HTML(&h, R("</table></div>\n"));
 	}
 	smarthost_form(&h, rq, "/routes/add", false);
+	tls_rules(&h, rq);
 	page_end(&h);
 }
 

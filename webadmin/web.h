@@ -190,6 +190,7 @@ void action_undelete(struct request *rq);
 void page_routes(struct request *rq);
 void action_route_add(struct request *rq);
 void action_route_remove(struct request *rq);
+void action_tls_rule(struct request *rq);
 void action_queue_all(struct request *rq);
 void action_record(struct request *rq);
 void action_failures(struct request *rq);

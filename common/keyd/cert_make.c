@@ -8,12 +8,40 @@
 #define DAYS_DEFAULT 820
 #define DAYS_MAX 3650
 
-/* The subject that the options and names ask for; without names, those that clients connect to. */
-static int subject_of(struct job *j, struct pki_subject *s, struct err *err)
+static void add_name(struct pki_subject *s, struct span name)
+{
+	for (size_t i = 0; i < s->name_count; i++)
+		if (span_ieq(s->names[i], name))
+			return;
+	if (s->name_count < PKI_NAMES_MAX)
+		s->names[s->name_count++] = name;
+}
+
+/* The names that the installed one has; old keeps them. */
+static void add_old_names(struct job *j, struct pki_subject *s, struct pki_names *old)
+{
+	struct pki_bundle b;
+
+	if (job_bundle(j, j->id, SLOT_CURRENT, &b, NULL) < 0)
+		return;
+	if (b.count > 0)
+		pki_names_of(b.chain[0], old);
+	for (size_t i = 0; i < old->count; i++)
+		if (pki_name_is_good(span_of(old->list[i])))
+			add_name(s, span_of(old->list[i]));
+	pki_bundle_clear(&b);
+}
+
+/* The subject that the options and names ask for; without names, those that clients connect to, and
+ * (not for an authority, which would refuse "localhost") those that the installed one has: whoever
+ * uses one of them goes on. old: cleared by the caller. */
+static int subject_of(
+    struct job *j, bool keeps_old, struct pki_subject *s, struct pki_names *old, struct err *err)
 {
 	const char *hosts[HOSTS_MAX];
 	size_t n;
 
+	*old = (struct pki_names){0};
 	*s = (struct pki_subject){
 	    .cn = j->options[OPT_CN],
 	    .o = j->options[OPT_O],
@@ -32,7 +60,9 @@ static int subject_of(struct job *j, struct pki_subject *s, struct err *err)
 	} else {
 		n = hosts_of(j->cfg, j->id, hosts);
 		for (size_t i = 0; i < n; i++)
-			s->names[s->name_count++] = span_of(hosts[i]);
+			add_name(s, span_of(hosts[i]));
+		if (keeps_old)
+			add_old_names(j, s, old);
 	}
 	/* A common name has at most 64 characters; nobody looks at it any more. */
 	if (!job_has(j, OPT_CN) && s->name_count > 0 && s->names[0].n <= 64)
@@ -44,14 +74,18 @@ int cert_new(struct job *j, struct err *err)
 {
 	uint64_t days = DAYS_DEFAULT;
 	struct pki_subject subject;
+	struct pki_names old;
 	struct pki_bundle b;
 	int result;
 
 	if (job_has(j, OPT_DAYS) && (!span_u64(j->options[OPT_DAYS], DAYS_MAX, &days) || days == 0))
 		return err_set(
 		    err, ERR_INVALID, "--days: expected a number from 1 to %d", DAYS_MAX);
-	if (subject_of(j, &subject, err) < 0 ||
-	    pki_self_sign(j->key, &subject, (unsigned)days, j->now, &b, err) < 0)
+	result = subject_of(j, true, &subject, &old, err);
+	if (result == 0)
+		result = pki_self_sign(j->key, &subject, (unsigned)days, j->now, &b, err);
+	pki_names_clear(&old);
+	if (result < 0)
 		return -1;
 	result = take_candidate(j, ORIGIN_SELF, &b, 0, err);
 	pki_bundle_clear(&b);
@@ -69,11 +103,13 @@ static int make_pending(struct job *j, struct err *err)
 {
 	struct pki_subject subject;
 	struct pki_bundle b = {0};
+	struct pki_names old;
 	struct strbuf text;
 	int result = -1;
 
 	shelf_buf_init(&text);
-	if (subject_of(j, &subject, err) == 0 && pki_make_request(j->key, &subject, &b, err) == 0 &&
+	if (subject_of(j, false, &subject, &old, err) == 0 &&
+	    pki_make_request(j->key, &subject, &b, err) == 0 &&
 	    pki_bundle_write(&b, &text, err) == 0 &&
 	    shelf_put(j->k->dir, j->id, SLOT_PENDING, ORIGIN_CSR, strbuf_span(&text), err) == 0)
 		result = show_pending(j, err);
@@ -81,6 +117,7 @@ static int make_pending(struct job *j, struct err *err)
 		job_text(j, "send this to the CA, then: cert answer %s", j->id);
 	shelf_buf_clear(&text);
 	pki_bundle_clear(&b);
+	pki_names_clear(&old);
 	return result;
 }
 

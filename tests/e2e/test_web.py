@@ -3,6 +3,7 @@ import os
 import signal
 import socket
 import ssl
+import time
 import subprocess
 
 import pytest
@@ -143,6 +144,25 @@ def test_the_port_is_changed_from_its_own_page(web):
         assert browser.submit("/confirm").status == 200
         assert appliance.ctl("get", "web.port")[0]["value"] == str(port)
         assert b"seconds" not in appliance.run_ctl("confirm", "status").stdout
+
+
+def test_a_port_that_nobody_confirms_comes_back(web):
+    """The minute passes, also while nothing runs: the admin answers where it did before."""
+    browser, appliance, _ = web
+    before, other = browser.port, free_ports(1)[0]
+    appliance.ctl("set", "web.port", str(other))
+    assert is_open(other)
+    path = f"{appliance.state}/conf/settings.revert"
+    appliance.stop()
+    with open(path, encoding="utf-8") as waiting:
+        lines = waiting.read().split("\n", 1)
+    with open(path, "r+", encoding="utf-8") as late:
+        late.truncate()
+        late.write(f"# Undone at {int(time.time()) - 5} unless confirmed.\n{lines[1]}")
+    appliance.start()
+    appliance.wait_for(lambda: is_open(before) and not is_open(other))
+    assert appliance.ctl("get", "web.port")[0]["value"] == str(before)
+    assert Browser(before).open("/login").status == 200
 
 
 def test_ports_that_cannot_be_change_nothing(web):

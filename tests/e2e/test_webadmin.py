@@ -704,3 +704,27 @@ def test_autoconfig_and_autodiscover(server):
     page = browser.request("POST", "/autodiscover/autodiscover.xml",
                            b"<EMailAddress>" + EVIL.encode(), {"Content-Type": "text/xml"})
     assert page.status == 200 and "<script>" not in page.html
+
+
+def test_rules_of_tls_to_other_servers(server, admin):
+    def rules():
+        return server.ctl("get", "outbound.tls_rules")[0]["value"]
+    admin.open("/routes")
+    page = admin.submit("/routes/tls-rule", having={"rule": "verified"}, domain="example.com",
+                        rule="verified")
+    assert "Added." in page.text and rules() == "example.com=verified"
+    admin.submit("/routes/tls-rule", having={"rule": "verified"}, domain=".example.org",
+                 rule="none")
+    admin.submit("/routes/tls-rule", having={"rule": "verified"}, domain="Example.com",
+                 rule="dane")
+    assert rules() == ".example.org=none, Example.com=dane"
+    for bad in ("a=b", "a, b", "not a domain"):
+        admin.open("/routes")
+        page = admin.submit("/routes/tls-rule", having={"rule": "verified"}, domain=bad,
+                            rule="none")
+        assert page.status == 409, bad
+    admin.open("/routes")
+    page = admin.submit("/routes/tls-rule", having={"domain": ".example.org"})
+    assert "Removed." in page.text and rules() == "Example.com=dane"
+    admin.submit("/routes/tls-rule", having={"domain": "Example.com"})
+    assert rules() == ""
