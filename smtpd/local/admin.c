@@ -141,9 +141,45 @@ static bool collect_number(void *arg, const struct queue_rcpt *r)
 	return true;
 }
 
-int queue_change_rcpt(
-    struct db_txn *txn, const struct queue_verb *verb, uint64_t qid, uint32_t n, struct err *err)
+#define RETURNED "554 5.7.0 returned by the administrator"
+
+/* A word about what the administrator does to a message, or to one recipient of it. */
+static int trace_verb(struct db_txn *txn, const struct trace_limits *limits, uint64_t qid,
+    struct trace_record *r, struct err *err)
 {
+	struct queue_entry e;
+	struct strbuf text;
+	int result;
+
+	if (queue_entry_get(txn, qid, &e, err) < 0)
+		return -1;
+	strbuf_init(&text, 4096);
+	strbuf_add(&text, e.session);
+	strbuf_add(&text, e.sender);
+	strbuf_add(&text, r->to);
+	r->time = clock_now();
+	r->qid = qid;
+	r->size = e.blob.size;
+	r->session = span_sub(strbuf_span(&text), 0, e.session.n);
+	r->from = span_sub(strbuf_span(&text), e.session.n, e.sender.n);
+	r->to = span_from(strbuf_span(&text), e.session.n + e.sender.n);
+	result = trace_add(txn, limits, r, err);
+	strbuf_clear(&text);
+	return result;
+}
+
+int queue_trace_removed(
+    struct db_txn *txn, const struct trace_limits *limits, uint64_t qid, struct err *err)
+{
+	struct trace_record r = {.event = TRACE_REMOVED};
+
+	return trace_verb(txn, limits, qid, &r, err);
+}
+
+int queue_change_rcpt(struct db_txn *txn, const struct queue_verb *verb,
+    const struct trace_limits *limits, uint64_t qid, uint32_t n, struct err *err)
+{
+	struct trace_record told = {.event = TRACE_FAILED, .text = SPAN(RETURNED)};
 	struct queue_rcpt r;
 	char reply[QUEUE_REPLY_MAX] = "", host[QUEUE_REPLY_MAX] = "";
 
@@ -163,32 +199,13 @@ int queue_change_rcpt(
 	if (r.state != QUEUE_HELD)
 		r.host = span_make("", 0);
 	if (r.state == QUEUE_FAILED)
-		r.last_reply = SPAN("554 5.7.0 returned by the administrator");
+		r.last_reply = SPAN(RETURNED);
 	else if (r.state == QUEUE_WAITING)
 		r.last_reply = span_make("", 0);
-	return queue_rcpt_update(txn, &r, err);
-}
-
-/* What is taken out leaves a word about it. */
-int queue_trace_removed(
-    struct db_txn *txn, const struct trace_limits *limits, uint64_t qid, struct err *err)
-{
-	struct trace_record r = {.time = clock_now(), .event = TRACE_REMOVED, .qid = qid};
-	struct queue_entry e;
-	struct strbuf text;
-	int result;
-
-	if (queue_entry_get(txn, qid, &e, err) < 0)
+	told.to = r.address;
+	if (r.state == QUEUE_FAILED && trace_verb(txn, limits, qid, &told, err) < 0)
 		return -1;
-	strbuf_init(&text, 4096);
-	strbuf_add(&text, e.session);
-	strbuf_add(&text, e.sender);
-	r.size = e.blob.size;
-	r.session = span_sub(strbuf_span(&text), 0, e.session.n);
-	r.from = span_from(strbuf_span(&text), e.session.n);
-	result = trace_add(txn, limits, &r, err);
-	strbuf_clear(&text);
-	return result;
+	return queue_rcpt_update(txn, &r, err);
 }
 
 static int change_run(struct db_op *op, struct db_txn *txn, struct err *err)
@@ -203,9 +220,10 @@ static int change_run(struct db_op *op, struct db_txn *txn, struct err *err)
 	if (c->verb->is_delete && queue_trace_removed(txn, &c->limits, c->qid, err) < 0)
 		return -1;
 	for (size_t i = 0; i < c->count; i++) {
-		int result = c->verb->is_delete
-				 ? queue_rcpt_remove(txn, c->qid, c->numbers[i], &c->file, err)
-				 : queue_change_rcpt(txn, c->verb, c->qid, c->numbers[i], err);
+		int result =
+		    c->verb->is_delete
+			? queue_rcpt_remove(txn, c->qid, c->numbers[i], &c->file, err)
+			: queue_change_rcpt(txn, c->verb, &c->limits, c->qid, c->numbers[i], err);
 
 		if (result < 0)
 			return -1;

@@ -87,9 +87,9 @@ static int bulk_run(struct db_op *op, struct db_txn *txn, struct err *err)
 	k->txn = txn;
 	rc = queue_each_rcpt(txn, qid, collect, k, err);
 	for (size_t i = 0; i < k->count && rc == 0; i++)
-		rc = k->verb->is_delete
-			 ? take_out(k, txn, &k->found[i], err)
-			 : queue_change_rcpt(txn, k->verb, k->found[i].qid, k->found[i].n, err);
+		rc = k->verb->is_delete ? take_out(k, txn, &k->found[i], err)
+					: queue_change_rcpt(txn, k->verb, &k->limits,
+					      k->found[i].qid, k->found[i].n, err);
 	if (rc < 0) {
 		/* It may run again. */
 		k->qid = qid;

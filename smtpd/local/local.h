@@ -151,8 +151,8 @@ struct queue_verb {
 };
 
 /* admin.c */
-int queue_change_rcpt(
-    struct db_txn *txn, const struct queue_verb *verb, uint64_t qid, uint32_t n, struct err *err);
+int queue_change_rcpt(struct db_txn *txn, const struct queue_verb *verb,
+    const struct trace_limits *limits, uint64_t qid, uint32_t n, struct err *err);
 int queue_trace_removed(
     struct db_txn *txn, const struct trace_limits *limits, uint64_t qid, struct err *err);
 

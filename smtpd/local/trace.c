@@ -53,6 +53,8 @@ static void add_row(struct search *s, const struct trace_record *r)
 	ipc_rec_text(&row, "to", r->to);
 	ipc_rec_number(&row, "size", IPC_BYTES, r->size);
 	ipc_rec_text(&row, "text", r->text);
+	ipc_rec_text(&row, "server", r->server);
+	ipc_rec_text(&row, "tls", r->tls);
 	enc_bytes(&s->rows, strbuf_span(&row));
 	strbuf_clear(&row);
 }

@@ -2,7 +2,7 @@
 
 #include "common/base/mem.h"
 
-#define ROW_VERSION 1
+#define ROW_VERSION 2 /* 1 has no server and no TLS */
 #define ROW_MAX (16 * 1024)
 #define TEXT_MAX 600
 #define TRIM_MAX 16 /* taken out for one that comes in */
@@ -52,13 +52,16 @@ static void encode(struct strbuf *b, const struct trace_record *r)
 	enc_bytes(b, cut(r->from, TEXT_MAX));
 	enc_bytes(b, cut(r->to, TRACE_TO_MAX));
 	enc_bytes(b, cut(r->text, TEXT_MAX));
+	enc_bytes(b, cut(r->server, TEXT_MAX));
+	enc_bytes(b, cut(r->tls, TEXT_MAX));
 }
 
 static bool decode(struct span key, struct span row, struct trace_record *r)
 {
 	struct dec d = dec_of(row);
+	uint8_t version = dec_u8(&d);
 
-	if (key.n != 9 || dec_u8(&d) != ROW_VERSION)
+	if (key.n != 9 || version < 1 || version > ROW_VERSION)
 		return false;
 	r->number = be_get64(key.p + 1);
 	r->time = (int64_t)dec_u64(&d);
@@ -70,6 +73,8 @@ static bool decode(struct span key, struct span row, struct trace_record *r)
 	r->from = dec_bytes(&d);
 	r->to = dec_bytes(&d);
 	r->text = dec_bytes(&d);
+	r->server = version > 1 ? dec_bytes(&d) : span_make("", 0);
+	r->tls = version > 1 ? dec_bytes(&d) : span_make("", 0);
 	return dec_done(&d);
 }
 

@@ -28,6 +28,8 @@ struct trace_record {
 	enum trace_event event;
 	uint64_t qid, size; /* 0: none */
 	struct span session, client, from, to, text;
+	struct span server; /* that was spoken to; empty: none */
+	struct span tls;    /* how: version, cipher and by which rule; "none"; empty: nobody was */
 };
 
 struct trace_limits {

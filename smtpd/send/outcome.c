@@ -132,7 +132,9 @@ static int write_trace(
 	    .session = m->entry.session,
 	    .from = m->entry.sender,
 	    .to = t->row.address,
-	    .text = span_of(t->reply.text)};
+	    .text = span_of(t->reply.text),
+	    .server = span_of(m->host),
+	    .tls = span_of(m->tls)};
 
 	return trace_add(txn, &o->limits, &r, err);
 }
@@ -222,7 +224,7 @@ static void log_target(struct send *s, const struct mail *m, const struct target
 
 	queue_id_format(qid, m->entry.qid);
 	log_info(events[t->result], LOG_STR("qid", qid), LOG_SPAN("from", m->entry.sender),
-	    LOG_SPAN("to", t->row.address), LOG_STR("host", m->host),
+	    LOG_SPAN("to", t->row.address), LOG_STR("host", m->host), LOG_STR("tls", m->tls),
 	    LOG_STR("reply", t->reply.text), LOG_U64("tries", t->row.tries),
 	    LOG_I64("age", clock_now() - m->entry.arrival));
 	s->sent += t->result == RESULT_SENT;

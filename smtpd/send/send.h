@@ -59,6 +59,7 @@ struct mail {
 	size_t count, target_cap;
 	bool is_busy;                /* its targets are in send.busy */
 	char host[DNS_NAME_MAX + 1]; /* that answered last */
+	char tls[128];               /* how it was spoken to; empty: it was not */
 };
 
 enum route_status { ROUTE_FOUND, ROUTE_LATER, ROUTE_NEVER };

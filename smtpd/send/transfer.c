@@ -32,6 +32,17 @@ static void describe_host(const struct session *c, char out[DNS_NAME_MAX + 1])
 	    address, address[0] ? "]" : "");
 }
 
+/* "TLSv1.3 TLS_AES_256_GCM_SHA384, opportunistic by outbound.tls", "none, ...". */
+static void describe_tls(const struct session *c, char *out, size_t size)
+{
+	if (!c->conn)
+		return;
+	snprintf(out, size, "%s%s%s, %s by %s",
+	    conn_is_tls(c->conn) ? conn_tls_version(c->conn) : "none",
+	    conn_is_tls(c->conn) ? " " : "", conn_tls_cipher(c->conn), out_tls_name(c->tls.stance),
+	    tls_source_name(c->tls.source));
+}
+
 void transfer_abort(struct session *c, enum result result, const struct reply *why)
 {
 	char host[DNS_NAME_MAX + 1];
@@ -42,6 +53,7 @@ void transfer_abort(struct session *c, enum result result, const struct reply *w
 	c->mail = NULL;
 	source_close(&c->source);
 	describe_host(c, host);
+	describe_tls(c, m->tls, sizeof(m->tls));
 	mail_fail(m, result, why, host[0] ? host : c->last_host);
 	mail_finish(m);
 }

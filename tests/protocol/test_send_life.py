@@ -123,6 +123,9 @@ def test_hold_release_return_retry_delete(world):
     message, fields = world.bounce()
     assert fields[0]["Status"] == "5.7.0" and "returned by the administrator" in \
         message.as_string()
+    told = [r for r in world.box.ctl("trace", row["id"]) if "administrator" in r["text"]]
+    assert [(r["event"], r["to"], r["from"], r["tls"]) for r in told] == [
+        ("failed", f"bob@{dead}", "alice@example.test", "")]
     world.submit(f"bob@{dead}")
     row = world.wait(lambda: world.queue(dead))[0]
     world.box.ctl("queue", "delete", row["id"])

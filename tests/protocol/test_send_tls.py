@@ -172,6 +172,23 @@ def test_table(world, i):
     assert not peer.messages and not any(c.startswith("MAIL") for c in peer.commands)
 
 
+@pytest.mark.parametrize("row,ends", [
+    (("", GOOD, EE, SIGNED, TLS), "dane by DANE"),
+    (("verified", GOOD, None, PLAIN, TLS), "verified by outbound.tls_rules"),
+    (("", GOOD, None, SIGNED, TLS), "opportunistic by outbound.tls"),
+    (("", NONE, None, SIGNED, CLEAR), "none, opportunistic by outbound.tls")])
+def test_how_it_went_is_in_trace_and_log(world, row, ends):
+    i = TABLE.index(row)
+    rcpt = f"bob@{domain_of(i)}"
+    sent = world.wait(lambda: [r for r in world.box.ctl("trace", rcpt) if r["event"] == "sent"])[0]
+    assert sent["tls"].endswith(ends) and f"127.0.2.{i + 1}" in sent["server"]
+    assert row[1] == NONE or sent["tls"].startswith("TLSv1.3 TLS_")
+    line = [x for x in world.box.log_text().splitlines()
+            if "event=smtp-sent" in x and f"to={rcpt}" in x][0]
+    assert f'tls="{sent["tls"]}"' in line
+    assert not [r for r in world.box.ctl("trace", rcpt) if r["event"] == "accepted" and r["tls"]]
+
+
 def test_a_rule_for_all_below_and_the_more_exact_one(world):
     """Rules hold from the next connection on; a wrong one is refused."""
     clear = next(i for i, row in enumerate(TABLE) if row[:2] == ("required", NONE))
