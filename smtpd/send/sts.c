@@ -13,6 +13,7 @@
 #define FRESH_SECONDS 60
 #define FAULT_SECONDS 300
 #define DAY_SECONDS 86400
+#define PURGE_MAX 16
 #define FORGET_MS 300000
 #define KNOWN_MAX 4096 /* domains in memory besides those that somebody waits for */
 
@@ -150,6 +151,9 @@ static int keep_run(struct db_op *op, struct db_txn *txn, struct err *err)
 	    .expires = k->sts->expires,
 	    .text = span_of(k->sts->text)};
 
+	/* Here, because nothing else makes rows: what others left behind does not stay. */
+	if (queue_sts_purge(txn, row.fetched, PURGE_MAX, err) < 0)
+		return -1;
 	return queue_sts_put(txn, span_of(k->domain), &row, err);
 }
 
