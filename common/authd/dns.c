@@ -225,6 +225,16 @@ void verb_check_network(struct call *call)
 		ask_all(call->a, call, sender, 1, &what, CHECK_MS, on_sender_end, call);
 }
 
+void verb_probe(struct call *call)
+{
+	struct ipc_admin what = {.count = 2, .words = {SPAN("probe-domain"), call->args[0]}};
+
+	if (call->a->is_stopping)
+		call_fail(call, ERR_TEMP, "authd is stopping");
+	else
+		ask_all(call->a, call, sender, 1, &what, CHECK_MS, on_sender_end, call);
+}
+
 /* The postmaster of the domain that the server's own name is in, or of the first. */
 static bool default_sender(struct call *call, char text[NAME_TEXT_MAX + 1])
 {

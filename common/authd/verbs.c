@@ -17,6 +17,7 @@ static const struct verb table[] = {
     {"domain list", 0, 0, VERB_ADMIN, 0, verb_domain_list, ""},
     {"domain dns", 1, 3, VERB_ADMIN, 0, verb_domain_dns, "DOMAIN [--check|--zone]"},
     {"check-network", 0, 0, VERB_ADMIN, 0, verb_check_network, ""},
+    {"probe", 1, 1, VERB_ADMIN, 0, verb_probe, "DOMAIN"},
     {"send-test", 1, 3, VERB_ADMIN, VERB_CHANGES, verb_send_test, "ADDRESS [--from ADDRESS]"},
     {"dkim list", 0, 1, VERB_ADMIN, 0, verb_dkim, "[DOMAIN]"},
     {"dkim rotate", 1, 1, VERB_ADMIN, VERB_CHANGES, verb_dkim, "DOMAIN"},

@@ -95,6 +95,7 @@ void verb_alias_list(struct call *call);
 /* dns.c */
 void verb_domain_dns(struct call *call);
 void verb_check_network(struct call *call);
+void verb_probe(struct call *call);
 void verb_send_test(struct call *call);
 /* dkim.c */
 void verb_dkim(struct call *call);

@@ -34,6 +34,7 @@ static const char usage_text[] =
     "  domain add|remove DOMAIN           domain list\n"
     "  domain dns DOMAIN [--check|--zone] the DNS records that it needs\n"
     "  check-network                      port 25, names, blocklists\n"
+    "  probe DOMAIN                       how mail to it would go: servers, TLS, DANE, MTA-STS\n"
     "  send-test ADDRESS [--from ADDRESS] a message on its way, until it arrived\n"
     "  dkim list [DOMAIN]                 dkim rotate|activate|cancel DOMAIN\n"
     "  account add ADDRESS [--admin] --password-stdin\n"
@@ -208,8 +209,9 @@ static bool is_list(const struct options *o)
 /* Each of their records is a finding. */
 static bool is_findings(const struct options *o)
 {
-	return word_is(o, 0, "check-network") || (word_is(o, 0, "domain") && word_is(o, 1, "dns") &&
-						     !word_is(o, o->count - 1, "--zone"));
+	return word_is(o, 0, "check-network") || word_is(o, 0, "probe") ||
+	       (word_is(o, 0, "domain") && word_is(o, 1, "dns") &&
+		   !word_is(o, o->count - 1, "--zone"));
 }
 
 static bool is_changed_settings(const struct options *o)

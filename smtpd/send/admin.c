@@ -25,6 +25,8 @@ void send_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_
 		dns_check(s, cmd, rq);
 	else if (is_verb(cmd, "check-network", NULL))
 		check_network(s, cmd->count > 1, rq);
+	else if (is_verb(cmd, "probe-domain", NULL) && cmd->count == 2)
+		probe_domain(s, cmd, rq);
 	else if (is_verb(cmd, "send-test", NULL))
 		send_test(s, cmd, rq);
 	else if (is_verb(cmd, "routes", "changed"))

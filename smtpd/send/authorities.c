@@ -23,12 +23,17 @@ static void take(struct send *s)
 		log_warning("tls-authorities", LOG_ERR(&a->err));
 }
 
+struct tls_context *authorities_load(const struct send *s, struct err *err)
+{
+	return tls_client_context_new(file_of(s), err);
+}
+
 static void run(struct work *w)
 {
 	struct authorities *a = container_of(w, struct authorities, work);
 	struct send *s = container_of(a, struct send, authorities);
 
-	a->made = tls_client_context_new(file_of(s), &a->err);
+	a->made = authorities_load(s, &a->err);
 }
 
 static void done(struct work *w)

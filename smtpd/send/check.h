@@ -56,6 +56,12 @@ void check_network(struct send *s, bool is_relayed, const struct admin_request *
  * and text, as they happen. The end is good when the message was taken. */
 void send_test(struct send *s, const struct ipc_admin *cmd, const struct admin_request *rq);
 
+/* --- probe.c ---------------------------------------------------------------------------------- */
+/* "probe-domain DOMAIN": rows check, status (ok, warning, failed), found, advice, the last of which
+ * says whether mail goes out. */
+void probe_domain(struct send *s, const struct ipc_admin *cmd, const struct admin_request *rq);
+bool probes_are_idle(void); /* none holds on to the queue */
+
 /* --- admin.c ---------------------------------------------------------------------------------- */
 void send_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq);
 

@@ -177,7 +177,7 @@ static void stop(struct role *r)
 		return;
 	/* Stopped in the middle: connections hold on to the queue. Nothing is lost: each attempt
 	 * is written down, and the message comes again at its next time. */
-	if (s->sessions > 0 || (s->bouncer && !bouncer_is_idle(s->bouncer)))
+	if (s->sessions > 0 || !probes_are_idle() || (s->bouncer && !bouncer_is_idle(s->bouncer)))
 		_exit(0);
 	sched_stop(s);
 	hint_receiver_free(s->hints);

@@ -205,6 +205,8 @@ bool session_take_more(struct dest *d); /* an idle connection takes the next mai
 void authorities_init(struct send *s); /* a file of the administrator's is read at once */
 /* False: session_handshake comes when they have been read. */
 bool authorities_await(struct session *c);
+/* Any thread; NULL: there are none. */
+struct tls_context *authorities_load(const struct send *s, struct err *err);
 
 /* outcome.c: takes the mail over; targets without a result are tried later. */
 void mail_finish(struct mail *m);

@@ -1,5 +1,6 @@
 """MTA-STS (RFC 8461): each kind of policy against each kind of server, web servers that have none, and
 what is remembered of one for how long."""
+import json
 import multiprocessing
 import os
 import shutil
@@ -164,6 +165,50 @@ def test_what_is_wrong_is_in_the_log(world):
         if kind in (REDIRECT, HTML, HUGE, BROKEN, WRONG_NAME, OLD_CERTIFICATE, NOBODY):
             world.wait(lambda: f"event=policy-failed domain=d{i}.test" in world.box.log_text())
     assert "redirections are not followed" in log and "text/plain" in log
+
+
+# row of the table -> exit status, and what is said of the host
+PROBES = [
+    ((ENFORCE, GOOD, None, "", TLS), 0, "policy", "verified by MTA-STS: mail goes over TLS, its "),
+    ((ENFORCE, OTHER, None, "", "4.7.5"), 1, "certificate", "it names another host"),
+    ((ENFORCE, EXPIRED, None, "", "4.7.5"), 1, "certificate", "it has expired"),
+    ((ENFORCE, NONE, None, "", "4.7.0"), 1, "policy", "verified by MTA-STS: it offers no TLS"),
+    ((ENFORCE, REFUSES, None, "", "4.7.0"), 1, "STARTTLS", "454 4.7.0 not now"),
+    ((ELSEWHERE, GOOD, None, "", "does not name it"), 1, "policy", "does not name it"),
+    ((TESTING, OTHER, None, "", TLS), 0, "policy", "opportunistic by outbound.tls: mail goes over TLS, not"),
+    ((TESTING, NONE, None, "", CLEAR), 0, "policy", "in the clear, since it offers no TLS"),
+    ((TESTING, BREAKS, None, "", CLEAR), 0, "policy", "in the clear, since"),
+    ((ENFORCE, OTHER, EE, "", TLS), 0, "policy", "dane by DANE: mail goes over TLS"),
+    ((ENFORCE, GOOD, EE_BAD, "", "4.7.5"), 1, "policy", "dane by DANE"),
+    ((ENFORCE, NONE, None, "none", CLEAR), 0, "policy", "none by outbound.tls_rules"),
+]
+
+
+@pytest.mark.parametrize("row,status,what,found", PROBES)
+def test_probe_says_how_mail_would_go(world, row, status, what, found):
+    """The same as the table, and why."""
+    i = TABLE.index(row)
+    done = world.box.run_ctl("probe", f"d{i}.test")
+    rows = {r["check"]: r for r in json.loads(done.stdout)}
+    assert done.returncode == status, rows
+    assert rows["mail"]["status"] == ("failed" if status else "ok")
+    assert found in rows[f"h{i}.mx.test, {what}"]["found"], rows
+    assert f"h{i}.mx.test" in rows["MX"]["found"] and "DNSSEC" in rows["MX"]["found"]
+    if row[3] != "none":
+        assert {ENFORCE: "enforce", TESTING: "testing"}.get(row[0], "") in rows["MTA-STS"]["found"]
+    if row[2]:
+        assert "1 records" in rows[f"h{i}.mx.test, TLSA"]["found"]
+    assert all(r["advice"] for r in rows.values() if r["status"] != "ok")
+
+
+def test_probe_of_what_is_not_there(world):
+    done = world.box.run_ctl("probe", "no-such.test")
+    assert done.returncode == 1 and "does not exist" in json.loads(done.stdout)[0]["found"]
+    assert world.box.run_ctl("probe", "a..b").returncode != 0
+    missing = next(i for i, row in enumerate(TABLE) if row[0] == MISSING)
+    done = world.box.run_ctl("probe", f"d{missing}.test")
+    rows = {r["check"]: r for r in json.loads(done.stdout)}
+    assert done.returncode == 0 and "404" in rows["MTA-STS, web server"]["found"]
 
 
 # --- what is remembered --------------------------------------------------------------------------
