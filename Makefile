@@ -88,13 +88,13 @@ DIRS_webadmin := webadmin
 DIRS_web-worker := webadmin/worker
 DIRS_acme := webadmin/acme
 # Shared libraries a program may need; --as-needed drops the rest.
-PKGS := libssl libcrypto libevent_core libevent_pthreads libzstd zlib libargon2 libidn2 libutf8proc
+PKGS := libssl libcrypto libevent_core libevent_pthreads libzstd zlib libargon2 libidn2 libutf8proc nettle
 # Loaded when it is needed (common/dns/unbound.h), by the name that it has where this is built.
 UNBOUND_SONAME := $(shell readelf -d "$$($(CC) -print-file-name=libunbound.so 2>/dev/null)" 2>/dev/null | \
 	sed -n 's/.*SONAME.*\[\(.*\)\].*/\1/p')
 $(BUILD)/common/dns/unbound.o: CPPFLAGS += $(if $(UNBOUND_SONAME),-DUNBOUND_SONAME='"$(UNBOUND_SONAME)"')
 # lmdb has a pkg-config file on Debian, but not everywhere.
-EXTLIBS = $(shell $(PKG_CONFIG) --libs openssl libevent_core libevent_pthreads libzstd zlib libargon2 libutf8proc libidn2 libqrencode) -llmdb
+EXTLIBS = $(shell $(PKG_CONFIG) --libs openssl libevent_core libevent_pthreads libzstd zlib libargon2 libutf8proc libidn2 libqrencode nettle) -llmdb
 
 COMMON_LIBS := $(foreach d,$(COMMON),$(if $(wildcard common/$(d)/*.c),$(BUILD)/lib/common-$(d).a))
 BINS := $(foreach p,$(PROGRAMS),$(if $(wildcard $(firstword $(DIRS_$(p)))/main.c),$(BUILD)/bin/$(p)))

@@ -25,7 +25,7 @@ command -v qemu-arm-static >/dev/null && command -v update-binfmts >/dev/null ||
 [ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
 update-binfmts --enable
 
-libraries=(libargon2-dev libevent-dev libidn2-dev liblmdb-dev libqrencode-dev libseccomp-dev
+libraries=(libargon2-dev libevent-dev libidn2-dev liblmdb-dev libqrencode-dev libseccomp-dev nettle-dev
 	libssl-dev libunbound-dev libutf8proc-dev libzstd-dev zlib1g-dev check)
 if [ ! -e "$root/usr/bin/$triplet-gcc" ]; then
 	mmdebstrap --quiet --variant=apt --architectures="$native,$host" \

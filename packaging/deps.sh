@@ -11,7 +11,7 @@ set -euo pipefail
 
 build=(
 	build-essential pkg-config
-	libssl-dev libevent-dev liblmdb-dev libargon2-dev libzstd-dev zlib1g-dev libidn2-dev
+	libssl-dev libevent-dev liblmdb-dev libargon2-dev libzstd-dev zlib1g-dev libidn2-dev nettle-dev
 	libutf8proc-dev libseccomp-dev libunbound-dev libqrencode-dev
 	python3 ca-certificates dns-root-data lighttpd lighttpd-mod-openssl
 )
