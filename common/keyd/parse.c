@@ -54,11 +54,15 @@ int parsed_key(struct parse *p, EVP_PKEY *key)
 /* Only kinds that we use reach OpenSSL's decoders: others compute with numbers of any size. */
 /* Old files are encrypted with what OpenSSL keeps in a module of its own, which is loaded when one
  * of them comes: most never do. The default one must be named then too. */
+static OSSL_PROVIDER *loaded[2]; /* for as long as the process lives */
+
 static void load_once(void)
 {
-	if (!OSSL_PROVIDER_load(NULL, "default"))
+	loaded[0] = OSSL_PROVIDER_load(NULL, "default");
+	loaded[1] = OSSL_PROVIDER_load(NULL, "legacy");
+	if (!loaded[0])
 		fatal("OpenSSL's default provider is not there");
-	if (!OSSL_PROVIDER_load(NULL, "legacy"))
+	if (!loaded[1])
 		log_info("old-ciphers", LOG_STR("state", "off"));
 }
 
