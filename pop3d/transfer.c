@@ -167,6 +167,12 @@ static void transfer_done(struct db_job *job)
 		session_finish_op(s);
 		return;
 	}
+	/* It is not known yet whether the message can be shown. */
+	if (is_first && t->out.n == 0 && !t->is_done) {
+		transfer_continue(s);
+		session_finish_op(s);
+		return;
+	}
 	if (is_first)
 		reply_ok(s, "Message follows");
 	conn_write(s->conn, strbuf_span(&t->out));

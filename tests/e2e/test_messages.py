@@ -327,3 +327,35 @@ def test_utf8_to_those_who_do_not(mail, utf8_mail):
     top = b"".join(line + b"\r\n" for line in session.top(1, 1)[1])
     assert top == head + "\r\n\r\nKörper\r\n".encode()
     session.quit()
+
+
+def test_a_large_utf8_message(mail):
+    """More than is looked at in one step: the same by IMAP and POP3, whole and downgraded."""
+    judy = "judy@example.test"
+    mail.add_account(judy)
+    noise = os.urandom(1200000).hex().encode()
+    letter = UTF8_LETTER + b"".join(noise[n:n + 76] + b"\r\n" for n in range(0, len(noise), 76))
+    with smtp(mail, "smtp", "starttls") as session:
+        session.command_encoding = "utf-8"
+        send_raw(session, "jürgen@bücher.example", [judy], letter, ("BODY=8BITMIME", "SMTPUTF8"))
+    wait_for(mail, judy, 1)
+    found = {}
+    for is_utf8 in (True, False):
+        session = imap(mail, login=judy)
+        if is_utf8:
+            session._get_capabilities()
+            session.enable("UTF8=ACCEPT")
+        got = imap_all(session)[1]
+        assert session.fetch("1", "(RFC822.SIZE)")[1][0] == b"1 (RFC822.SIZE %d)" % len(got)
+        session.logout()
+        session = pop3(mail)
+        if is_utf8:
+            session.utf8()
+        session.user(judy)
+        session.pass_(PASSWORD)
+        assert pop3_all(session) == [got]
+        session.quit()
+        found[is_utf8] = got
+    assert without_trace(found[True]) == letter
+    head, _, body = found[False].partition(b"\r\n\r\n")
+    assert head.isascii() and body == letter.partition(b"\r\n\r\n")[2]
