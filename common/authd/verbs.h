@@ -100,6 +100,10 @@ void verb_send_test(struct call *call);
 /* dkim.c */
 void verb_dkim(struct call *call);
 void verb_dkim_activate(struct call *call);
+/* verbs_tls.c */
+void verb_tls_rule_add(struct call *call);
+void verb_tls_rule_remove(struct call *call);
+void verb_tls_rule_list(struct call *call);
 /* verbs_settings.c */
 void verb_set(struct call *call);
 void verb_unset(struct call *call);

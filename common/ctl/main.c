@@ -54,6 +54,7 @@ static const char usage_text[] =
     "  cert install ID                    cert export-chain|staple ID\n"
     "  cert acme list                     cert acme issue ID [NAME...] [--agree], stop ID\n"
     "  route add all|to:DOMAIN|from:DOMAIN HOST[:PORT] [tls=...] [user=NAME --password-stdin]\n"
+    "  tls-rule add DOMAIN RULE           tls-rule remove DOMAIN, tls-rule list\n"
     "  route list, route suggest          route remove all|to:DOMAIN|from:DOMAIN [HOST]\n"
     "  queue list                         queue show ID\n"
     "  queue retry|hold|release|return|delete ID|domain NAME|all\n"

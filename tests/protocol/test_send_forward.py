@@ -37,6 +37,18 @@ def test_there_and_back(world):
     assert back.messages[0].sender == "" and back.messages[0].recipients == [f"eve@{home}"]
 
 
+@pytest.mark.parametrize("targets", [[], ["alice@example.test"]])
+def test_an_account_forwards_and_keeps_a_copy(world, targets):
+    """As an alias of its own address, and as one target of another."""
+    domain, (sink,) = world.domain({})
+    address = "copy@example.test" if targets else "alice@example.test"
+    world.box.ctl("alias", "add", address, f"bob@{domain}", *targets)
+    deliver(world, "eve@elsewhere.test", address, f"Subject: {domain}\r\n\r\nhello\r\n")
+    world.wait(lambda: sink.messages)
+    world.wait(lambda: [m for m in world.inbox() if m["Subject"] == domain])
+    world.box.ctl("alias", "remove", address)
+
+
 def test_forged_and_old_ones_are_unknown(world):
     message = forwarded(world, "eve@elsewhere.test")
     local, domain = message.sender.split("@")

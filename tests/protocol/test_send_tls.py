@@ -200,5 +200,20 @@ def test_a_rule_for_all_below_and_the_more_exact_one(world):
     assert "4.7.0" in row["reply"] and not world.peers[clear].messages
     world.box.ctl("set", "outbound.tls_rules", f".test=required, {domain}=opportunistic")
     world.wait(lambda: world.peers[clear].messages)
+    # The same, a rule at a time.
+    ctl = world.box.ctl
+    ctl("tls-rule", "remove", domain)
+    ctl("tls-rule", "add", ".test", "verified")
+    ctl("tls-rule", "add", "B\u00fccher.test", "dane")
+    assert ctl("tls-rule", "list") == [{"domain": ".test", "tls": "verified"},
+                                       {"domain": "xn--bcher-kva.test", "tls": "dane"}]
+    assert ctl("get", "outbound.tls_rules")[0]["value"] == \
+        ".test=verified, xn--bcher-kva.test=dane"
+    for words in (["add", "x.test", "perhaps"], ["add", "a..b", "none"], ["remove", "x.test"],
+                  ["add", "..test", "none"]):
+        assert world.box.run_ctl("tls-rule", *words).returncode != 0, words
+    ctl("tls-rule", "remove", ".test")
+    ctl("tls-rule", "remove", "xn--bcher-kva.test")
+    assert not ctl("tls-rule", "list")
     for wrong in ("x.test", "x.test=perhaps", "=none", "x_y=none,", ".=none"):
         assert world.box.run_ctl("set", "outbound.tls_rules", wrong).returncode != 0, wrong

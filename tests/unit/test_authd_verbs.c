@@ -93,7 +93,7 @@ START_TEST(what_changes)
 	    "cert export-chain", "sender list", "trace", "confirm status", "domain alias list",
 	    "domain dns", "dkim list", "check-network", "queue paused list", "cert acme list",
 	    "backup list", "backup last", "route list", "route suggest", "traffic",
-	    "my undelete list", "failures list", "probe"};
+	    "my undelete list", "failures list", "probe", "tls-rule list"};
 	const struct verb *v;
 	size_t n = 0;
 	uint32_t words;
