@@ -382,7 +382,9 @@ void imapd_admin(struct role *r, const struct ipc_admin *cmd, const struct admin
 {
 	uint64_t account;
 
-	if (!span_eq(cmd->words[0], SPAN("undelete")))
+	if (span_eq(cmd->words[0], SPAN("usage")))
+		imapd_admin_usage(r->ctx, cmd, rq);
+	else if (!span_eq(cmd->words[0], SPAN("undelete")))
 		admin_end(rq, ERR_UNSUPPORTED, "imapd-worker has no such verb");
 	else if (cmd->count < 3 || !span_u64(cmd->words[2], UINT64_MAX, &account) || account == 0)
 		admin_end(rq, ERR_INVALID, "%s", usage);

@@ -15,6 +15,27 @@ static bool matches(const struct answer *a, size_t i, struct span search)
 	return search.n == 0 || span_ifind(answer_text(a, i, "address"), search) >= 0;
 }
 
+/* What the mail takes up, and how much of what it may. */
+static void usage(struct html *h, const struct answer *a, size_t i)
+{
+	uint64_t quota = answer_number(a, i, "quota");
+	struct ipc_value used;
+	bool is_known = answer_value(a, i, "used", &used);
+
+	if (is_known)
+		html_bytes(h, used.number);
+	HTML(h, R(" / "));
+	if (quota)
+		html_bytes(h, quota);
+	else
+		HTML(h, L(NO_LIMIT));
+	if (is_known && quota)
+		HTML(h, R("<br><meter min=\"0\" max=\"100\" high=\"90\" optimum=\"0\" value=\""),
+		    N(used.number >= quota ? 100
+					   : (uint64_t)((double)used.number * 100 / (double)quota)),
+		    R("\" aria-label=\""), L(QUOTA), R("\"></meter>"));
+}
+
 static void account_row(struct html *h, const struct answer *a, size_t i)
 {
 	struct span address = answer_text(a, i, "address");
@@ -27,10 +48,8 @@ static void account_row(struct html *h, const struct answer *a, size_t i)
 	HTML(h, R("</td><td>"),
 	    LID(answer_number(a, i, "admin") ? TEXT_ADMINISTRATOR : TEXT_MAILBOX), R("</td><td>"),
 	    T(answer_text(a, i, "protocols")), R("</td><td>"));
-	if (answer_number(a, i, "quota"))
-		html_bytes(h, answer_number(a, i, "quota"));
-	else
-		HTML(h, L(NO_LIMIT));
+	if (!answer_number(a, i, "admin"))
+		usage(h, a, i);
 	HTML(h, R("</td></tr>\n"));
 }
 
@@ -39,7 +58,7 @@ static void account_table(struct html *h, const struct answer *a, struct span se
 	size_t shown = 0;
 
 	HTML(h, R("<div class=\"scroll\"><table>\n<tr><th>"), L(ADDRESS), R("</th><th>"), L(STATE),
-	    R("</th><th>"), L(KIND), R("</th><th>"), L(PROTOCOLS), R("</th><th>"), L(QUOTA),
+	    R("</th><th>"), L(KIND), R("</th><th>"), L(PROTOCOLS), R("</th><th>"), L(USED),
 	    R("</th></tr>\n"));
 	for (size_t i = 0; i < a->count && shown < LIST_SHOWN; i++) {
 		if (!matches(a, i, search))
@@ -261,6 +280,12 @@ static void facts(struct html *h, const struct answer *a)
 		HTML(h, R("<dt>"), LID(rows[i].label), R("</dt><dd>"));
 		html_value(h, &v);
 		HTML(h, R("</dd>"));
+	}
+	if (!answer_number(a, 0, "admin")) {
+		HTML(h, R("<dt>"), L(USED), R("</dt><dd>"));
+		usage(h, a, 0);
+		HTML(h, R("</dd><dt>"), L(MENU_TRACE), R("</dt><dd>"),
+		    N(answer_number(a, 0, "messages")), R("</dd>"));
 	}
 	HTML(h, R("</dl>\n"));
 }

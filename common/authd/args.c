@@ -180,8 +180,8 @@ static bool is_in_domain(struct span address, struct span domain)
 	return !domain.p || (at >= 0 && span_ieq(span_from(address, (size_t)at + 1), domain));
 }
 
-void list_addresses(struct call *call, struct hash *h, struct span (*address)(const void *p),
-    void (*show)(struct call *call, const void *p))
+bool list_each(struct call *call, struct hash *h, struct span (*address)(const void *p),
+    void (*show)(struct call *call, const void *p), bool *are_more)
 {
 	struct span domain, after;
 	size_t n, shown = 0;
@@ -192,7 +192,7 @@ void list_addresses(struct call *call, struct hash *h, struct span (*address)(co
 
 		verb_usage(call->verb, &err);
 		call_fail_err(call, &err);
-		return;
+		return false;
 	}
 	all = index_sorted(h, &n);
 	for (size_t i = 0; i < n; i++) {
@@ -206,8 +206,20 @@ void list_addresses(struct call *call, struct hash *h, struct span (*address)(co
 		show(call, all[i]);
 	}
 	mem_free(all);
-	if (shown > LIST_PAGE)
-		call_ok(call, "there are more: go on with --after");
-	else
-		call_ok(call, "%s", "");
+	*are_more = shown > LIST_PAGE;
+	return true;
+}
+
+void list_end(struct call *call, bool are_more)
+{
+	call_ok(call, "%s", are_more ? "there are more: go on with --after" : "");
+}
+
+void list_addresses(struct call *call, struct hash *h, struct span (*address)(const void *p),
+    void (*show)(struct call *call, const void *p))
+{
+	bool are_more;
+
+	if (list_each(call, h, address, show, &are_more))
+		list_end(call, are_more);
 }

@@ -28,5 +28,9 @@ void protocols_text(uint32_t bits, char out[32]);
 #define LIST_PAGE 10000
 void list_addresses(struct call *call, struct hash *h, struct span (*address)(const void *p),
     void (*show)(struct call *call, const void *p));
+/* The same without its end, for which list_end is there. False: the call has failed. */
+bool list_each(struct call *call, struct hash *h, struct span (*address)(const void *p),
+    void (*show)(struct call *call, const void *p), bool *are_more);
+void list_end(struct call *call, bool are_more);
 
 #endif

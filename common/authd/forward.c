@@ -44,7 +44,10 @@ static void on_answer(void *arg, const struct ask_answer *answer, size_t n)
 {
 	struct call *call = arg;
 
-	if (answer->code != ERR_NONE)
+	/* Which process refused matters to nobody, which one is away does. */
+	if (answer->code != ERR_NONE && answer->is_reached)
+		call_fail(call, answer->code, "%.300s", answer->text);
+	else if (answer->code != ERR_NONE)
 		call_fail(call, answer->code, "%s: %.300s", answer->daemon, answer->text);
 	else
 		call_ok(call, "%s", answer->text);

@@ -375,5 +375,5 @@ void verb_confirm_status(struct call *call)
 		ipc_rec_number(&b, "seconds", IPC_NUMBER, left);
 		call_record(call, &b);
 	}
-	call_ok(call, "%s", "");
+	call_ok(call, "%s", left > 0 ? "" : "no change waits to be confirmed");
 }

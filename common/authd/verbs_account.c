@@ -1,5 +1,6 @@
 /* account ...: people who can log in. */
 #include "common/authd/args.h"
+#include "common/authd/ask.h"
 #include "common/authd/login.h"
 #include "common/authd/removal.h"
 #include "common/authd/session.h"
@@ -109,7 +110,24 @@ void protocols_text(uint32_t bits, char out[32])
 	strbuf_clear(&b);
 }
 
-static void add_account(struct call *call, const struct account *acc, bool is_long)
+/* --- showing, with what the store says of them
+ * -------------------------------------------------------------------------------------------------
+ */
+#define USAGE_MS 3000
+
+/* Whom a list or a page is about, while imapd-worker is asked. */
+struct shown {
+	uint64_t numbers[LIST_PAGE];
+	size_t count;
+	bool are_more, is_long;
+};
+
+struct usage {
+	uint64_t bytes, messages;
+};
+
+static void add_account(
+    struct call *call, const struct account *acc, const struct usage *used, bool is_long)
 {
 	char protocols[32];
 	struct strbuf b;
@@ -125,6 +143,11 @@ static void add_account(struct call *call, const struct account *acc, bool is_lo
 	ipc_rec_text(&b, "protocols", span_of(protocols));
 	ipc_rec_number(&b, "quota", IPC_BYTES, acc->row.quota_bytes);
 	ipc_rec_number(&b, "quota-messages", IPC_NUMBER, acc->row.quota_messages);
+	/* Without imapd-worker it is not known, which is not nothing. */
+	if (used) {
+		ipc_rec_number(&b, "used", IPC_BYTES, used->bytes);
+		ipc_rec_number(&b, "messages", IPC_NUMBER, used->messages);
+	}
 	if (is_long) {
 		ipc_rec_number(&b, "created", IPC_TIME, acc->row.created);
 		ipc_rec_number(&b, "password-changed", IPC_TIME, acc->row.changed);
@@ -138,28 +161,102 @@ static struct span address_of_account(const void *p)
 	return ((const struct account *)p)->row.address;
 }
 
-static void show_account(struct call *call, const void *p)
+static void take_number(struct call *call, const void *p)
 {
-	add_account(call, p, false);
+	struct shown *s = call->arg;
+
+	s->numbers[s->count++] = ((const struct account *)p)->number;
+}
+
+/* The answer has one record for each number, in our order. */
+static bool next_usage(struct dec *rows, uint64_t number, struct usage *used)
+{
+	struct dec record = dec_of(dec_bytes(rows));
+	struct ipc_value v;
+	uint64_t of = 0;
+
+	while (dec_ok(rows) && ipc_rec_next(&record, &v)) {
+		if (span_eq(v.name, SPAN("account")))
+			of = v.number;
+		else if (span_eq(v.name, SPAN("used")))
+			used->bytes = v.number;
+		else if (span_eq(v.name, SPAN("messages")))
+			used->messages = v.number;
+	}
+	return of == number;
+}
+
+static void on_usage(void *arg, const struct ask_answer *answers, size_t n)
+{
+	struct call *call = arg;
+	const struct shown *s = call->arg;
+	bool is_known = answers->code == ERR_NONE;
+	struct dec rows = dec_of(strbuf_span(&answers->records));
+
+	for (size_t i = 0; i < s->count; i++) {
+		const struct account *acc = index_number(&call->a->index, s->numbers[i]);
+		struct usage used = {0, 0};
+
+		is_known = is_known && next_usage(&rows, s->numbers[i], &used);
+		if (acc && !account_is_deleting(acc))
+			add_account(call, acc, is_known ? &used : NULL, s->is_long);
+	}
+	list_end(call, s->are_more);
+}
+
+/* call->arg: struct shown */
+static void ask_usage(struct call *call)
+{
+	static const char *const worker[] = {"imapd-worker"};
+	const struct shown *s = call->arg;
+	struct ipc_admin what = {.count = 1, .words = {SPAN_INIT("usage")}};
+	struct strbuf numbers;
+
+	if (call->a->is_stopping) {
+		call_fail(call, ERR_TEMP, "authd is stopping");
+		return;
+	}
+	strbuf_init(&numbers, sizeof(s->numbers));
+	for (size_t i = 0; i < s->count; i++)
+		enc_u64(&numbers, s->numbers[i]);
+	what.content = strbuf_span(&numbers);
+	ask_all(call->a, NULL, worker, 1, &what, USAGE_MS, on_usage, call);
+	strbuf_clear(&numbers);
+}
+
+static struct shown *shown_new(struct call *call)
+{
+	struct shown *s = mem_zalloc(sizeof(*s));
+
+	call->arg = s;
+	call->arg_n = sizeof(*s);
+	return s;
 }
 
 void verb_account_list(struct call *call)
 {
+	struct shown *s;
+
 	if (call->arg_count == 1 && span_eq(call->args[0], SPAN("--removed"))) {
 		list_removed(call);
 		return;
 	}
-	list_addresses(call, call->a->index.accounts, address_of_account, show_account);
+	s = shown_new(call);
+	if (list_each(call, call->a->index.accounts, address_of_account, take_number, &s->are_more))
+		ask_usage(call);
 }
 
 void verb_account_show(struct call *call)
 {
 	struct account *acc = arg_account(call, 0);
+	struct shown *s;
 
 	if (!acc)
 		return;
-	add_account(call, acc, true);
-	call_ok(call, "%s", "");
+	s = shown_new(call);
+	s->numbers[s->count++] = acc->number;
+	s->is_long = true;
+	ask_usage(call);
 }
 
 /* --- changing ----------------------------------------------------------------------------------

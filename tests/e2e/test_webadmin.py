@@ -13,6 +13,7 @@ import time
 import pytest
 
 from appliance import BIN, PASSWORD, Appliance, free_ports, tls_context
+from imap_account import ImapAccount
 from web import Browser, query
 
 ADMIN = "root@example.test"
@@ -728,3 +729,18 @@ def test_rules_of_tls_to_other_servers(server, admin):
     assert "Removed." in page.text and rules() == "Example.com=dane"
     admin.submit("/routes/tls-rule", having={"domain": "Example.com"})
     assert rules() == ""
+
+
+def test_what_accounts_take_up(server, admin):
+    account = ImapAccount(server)
+    session = account.open()
+    session.append("INBOX", b"Subject: x\r\n\r\n" + b"x" * 3000, "")
+    account.close()
+    server.ctl("account", "quota", account.address, "4K")
+    row = [a for a in server.ctl("account", "list") if a["address"] == account.address][0]
+    assert row["messages"] == 1 and row["used"] > 3000
+    assert [a["used"] for a in server.ctl("account", "list") if a["admin"]] == [0]
+    assert server.ctl("account", "show", account.address)[0]["used"] == row["used"]
+    page = admin.open("/accounts")
+    assert "4.0 KB" in page.text and "<meter" in page.html
+    assert "<meter" in admin.open(f"/account?a={query(account.address)}").html
