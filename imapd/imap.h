@@ -279,8 +279,8 @@ void tell_vanished(struct session *s, const struct uidset *uids, bool is_earlier
 
 /* --- admin.c ---------------------------------------------------------------------------------- */
 void imapd_admin(struct role *r, const struct ipc_admin *cmd, const struct admin_request *rq);
-/* admin_usage.c: usage, with the accounts' numbers (u64 each) beside it: a record for each, in their
- * order. */
+/* admin_usage.c: usage, with the accounts' numbers (u64 each) beside it: a record for each, in
+ * their order. */
 void imapd_admin_usage(
     struct imapd *p, const struct ipc_admin *cmd, const struct admin_request *rq);
 
