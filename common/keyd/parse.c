@@ -51,7 +51,6 @@ int parsed_key(struct parse *p, EVP_PKEY *key)
 	return 0;
 }
 
-/* Only kinds that we use reach OpenSSL's decoders: others compute with numbers of any size. */
 /* Old files are encrypted with what OpenSSL keeps in a module of its own, which is loaded when one
  * of them comes: most never do. The default one must be named then too. */
 static OSSL_PROVIDER *loaded[2]; /* for as long as the process lives */
@@ -73,6 +72,7 @@ static void load_old_ciphers(void)
 	(void)pthread_once(&once, load_once);
 }
 
+/* Only kinds that we use reach OpenSSL's decoders: others compute with numbers of any size. */
 int parsed_pkcs8(struct parse *p, const PKCS8_PRIV_KEY_INFO *p8)
 {
 	const ASN1_OBJECT *oid = NULL;
