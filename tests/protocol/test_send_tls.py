@@ -117,8 +117,31 @@ def inject(session):
     raise OSError("scripted end")
 
 
+# Of domains of their own: host -> server, TLSA.
+MORE = {"two-bad": (GOOD, EE_BAD), "two-plain": (NONE, None), "two-good": (OTHER, EE),
+        "away": (GOOD, EE), "must": (OTHER, EE), "must-useless": (GOOD, USELESS),
+        "must-bad": (GOOD, EE_BAD)}
+# Domain -> its hosts, best first.
+MORE_DOMAINS = {"fallback": ("two-bad", "two-plain"), "second": ("two-bad", "two-good"),
+                "away": ("away",), "must": ("must",), "must-useless": ("must-useless",),
+                "must-bad": ("must-bad",)}
+
+
+def more_lines(certificates, port):
+    lines = [f"{domain} MX {10 * (i + 1)} {host}.mx" for domain, hosts in MORE_DOMAINS.items()
+             for i, host in enumerate(hosts)]
+    for i, (host, (server, tlsa)) in enumerate(MORE.items()):
+        lines.append(f"{host}.mx A 127.0.7.{i + 1}")
+        if host == "away":  # they are to be signed, by somebody who does not answer
+            lines += ["_tcp.away.mx NS nobody.test.", "nobody A 127.0.7.254",
+                      f"_tcp.away.mx DS 12345 13 2 {'ab' * 32}"]
+        elif tlsa:
+            lines += [f"_{port}._tcp.{host}.mx TLSA {r}" for r in certificates.records(tlsa, server)]
+    return lines
+
+
 def zones(certificates, port):
-    lines = {SIGNED: [], PLAIN: []}
+    lines = {SIGNED: more_lines(certificates, port), PLAIN: []}
     for i, (_, server, tlsa, zone, _) in enumerate(TABLE):
         out = lines[PLAIN if zone == PLAIN else SIGNED]
         host = f"h{i}.mx"
@@ -149,7 +172,10 @@ def world():
                    REFUSES: {"STARTTLS": "454 4.7.0 not now"}}
         made.peers.append(Sink(f"127.0.2.{i + 1}", made.port, tls=certificates.contexts.get(server),
                                replies=replies.get(server)))
-    made.others += [*made.peers, made.zone]
+    made.more = {host: Sink(f"127.0.7.{i + 1}", made.port, tls=certificates.contexts.get(server),
+                            extensions=["PIPELINING", "REQUIRETLS"])
+                 for i, (host, (server, _)) in enumerate(MORE.items())}
+    made.others += [*made.peers, *made.more.values(), made.zone]
     with made:
         made.box.ctl("set", "outbound.tls_rules", ", ".join(rules))
         for i in range(0, len(TABLE), 50):
@@ -170,6 +196,38 @@ def test_table(world, i):
     row = world.wait(lambda: [r for r in world.queue(domain_of(i)) if r["reply"]])[0]
     assert row["state"] == "waiting" and expected in row["reply"], row
     assert not peer.messages and not any(c.startswith("MAIL") for c in peer.commands)
+
+
+def no_mail(*sinks):
+    return not any(c.startswith("MAIL") for sink in sinks for c in sink.commands)
+
+
+def test_each_host_has_its_own_rule(world):
+    """RFC 7672 2.2: TLSA records of one host say nothing about another."""
+    world.submit("bob@fallback.test", "bob@second.test")
+    world.wait(lambda: world.more["two-plain"].messages and world.more["two-good"].messages)
+    assert not world.more["two-plain"].messages[0].is_tls
+    assert world.more["two-good"].messages[0].is_tls and no_mail(world.more["two-bad"])
+
+
+def test_tlsa_records_that_cannot_be_had_make_it_wait(world):
+    """RFC 7672 2.1.2: who keeps the answer from us must not get the mail."""
+    world.submit("bob@away.test")
+    row = world.wait(lambda: [r for r in world.queue("away.test") if r["reply"]], 90)[0]
+    assert "4.7.5" in row["reply"] and "TLSA" in row["reply"] and row["state"] == "waiting"
+    assert world.more["away"].sessions == 0
+
+
+def test_requiretls_and_tlsa_records(world):
+    """Records that fit are the proof that REQUIRETLS wants (RFC 8689 4.2.1); useless ones are not."""
+    world.submit("bob@must.test", options=["REQUIRETLS"])
+    world.wait(lambda: world.more["must"].messages)
+    assert "REQUIRETLS" in world.more["must"].messages[0].mail_options
+    world.submit("bob@must-bad.test", options=["REQUIRETLS"])
+    world.wait(lambda: [r for r in world.queue("must-bad.test") if "4.7.5" in r["reply"]])
+    world.submit("bob@must-useless.test", options=["REQUIRETLS"])
+    assert world.bounce()[1][0]["Status"] == "5.7.30"
+    assert no_mail(world.more["must-useless"], world.more["must-bad"])
 
 
 @pytest.mark.parametrize("row,ends", [
