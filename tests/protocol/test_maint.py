@@ -1,10 +1,12 @@
 """mailsteadctl check: beside a running instance, and over a store that was damaged."""
+import fcntl
 import json
 import os
 import pathlib
 import random
 import re
 import shutil
+import subprocess
 import tempfile
 
 import pytest
@@ -324,3 +326,53 @@ def test_old_generations_go_and_large_bodies_are_copied_once(server, tmp_path):
     # A body that is referred to by nobody's copy goes, the others stay.
     blobs = [p for p in (folder / "blob" / "store").rglob("*") if p.is_file()]
     assert blobs
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a disk of its own needs root")
+def test_a_backup_gives_way_before_the_disk_is_full(server, open_folder):
+    """Below the floor nothing is begun, and nothing is left of what was; the one before stays."""
+    disk = open_folder / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(disk)], check=True)
+    try:
+        folder = disk / "backup"
+        assert "all well" in server.ctl("backup", str(folder))["text"]
+        before = sorted(str(path) for path in folder.rglob("*"))
+        with open(disk / "filler", "wb") as filler:
+            filler.write(bytes(17 << 20))
+        done = server.run_ctl("backup", str(folder))
+        assert done.returncode == 1 and b"must be free" in done.stdout, done.stdout
+        assert sorted(str(path) for path in folder.rglob("*")) == before
+        os.unlink(disk / "filler")
+        # There is room to begin, but not for the databases.
+        free = os.statvfs(disk)
+        size = os.path.getsize(f"{server.state}/store/env/data.mdb")
+        with open(disk / "filler", "wb") as filler:
+            filler.write(bytes(free.f_bavail * free.f_frsize - (64 << 20) - min(size // 4, 65536)))
+        done = server.run_ctl("backup", str(folder))
+        assert done.returncode == 1 and b"must be free" in done.stdout, done.stdout
+        assert sorted(str(path) for path in folder.rglob("*")) == before
+        os.unlink(disk / "filler")
+        server.wait_for(lambda: server.run_ctl("backup", str(folder)).returncode == 0)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_what_a_backup_that_was_cut_off_left_goes(server, tmp_path):
+    folder = tmp_path / "backup"
+    server.ctl("backup", str(folder))
+    left = folder / "generations" / ".20200101T000000Z"
+    (left / "store").mkdir(parents=True)
+    (left / "store" / "data.mdb").write_bytes(b"half")
+    body = next(path for path in (folder / "blob" / "store").rglob("*") if path.is_file())
+    half = body.with_name(f".{body.name}t")
+    half.write_bytes(b"half")
+    # Another one that is being made is not disturbed.
+    generations = os.open(folder / "generations", os.O_RDONLY)
+    fcntl.flock(generations, fcntl.LOCK_EX)
+    done = server.run_ctl("backup", str(folder))
+    assert done.returncode == 1 and b"another backup" in done.stdout, done.stdout
+    assert left.exists() and half.exists()
+    os.close(generations)
+    server.wait_for(lambda: server.run_ctl("backup", str(folder)).returncode == 0)
+    assert not left.exists() and not half.exists() and body.exists()
