@@ -328,6 +328,14 @@ bench-smtp: all $(BUILD)/bench/smtp_load
 	packaging/deps.sh --bench
 	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_smtp.py $(BENCH)
 
+$(BUILD)/bench/slowflush.so: tests/bench/slowflush.c
+	@mkdir -p $(@D)
+	$(CC) -std=c17 -O1 -D_GNU_SOURCE -shared -fPIC -o $@ $<
+# Durable messages a second, flushes and bytes for each, also with a slow disk.
+.PHONY: bench-store
+bench-store: all $(BUILD)/bench/smtp_load $(BUILD)/bench/slowflush.so
+	MS_BUILD=$(BUILD) $(PYTHON) tests/bench/bench_durable.py $(BENCH)
+
 .PHONY: bench-imap bench-memory
 # Resting memory by process against Debian's Postfix and Dovecot, logins, time of a change; as root.
 bench-memory: all

@@ -52,7 +52,9 @@ class Live:
         if state:
             self.mail.state = state
         if fail_malloc_in:
-            self.counter = f"{self.mail.folder}/counter"
+            # The one folder that all programs may write to, and whoever they start.
+            os.mkdir(f"{self.mail.folder}/run", 0o711)
+            self.counter = f"{self.mail.folder}/run/counter"
             self.set_counter(0)
             os.chmod(self.counter, 0o666)  # programs run under uids of their own
             self.mail.env = {"LD_PRELOAD": FAIL_MALLOC,

@@ -67,6 +67,8 @@ def hurt(task):
             result.points = getattr(live, what)(appliance_hurt, count)
         result.states = appliance_hurt.states
         result.failures = [(what, seed, *failure) for failure in appliance_hurt.failures]
+        if result.points == 0:
+            result.failures.append((what, seed, "nobody was hit"))
     return what, result, time.monotonic() - begun
 
 
@@ -164,9 +166,9 @@ def main():
     print(f"seed {options.seed}", flush=True)
     with multiprocessing.Pool(2) as pool:
         table = run_replays(pool, names, options.seed, options.full)
+        table.show()
         missed = run_mutants(pool, options.seed) if not options.only else []
         hurts = run_hurts(pool, options.seed, options.full) if not options.only else Table()
-    table.show()
     hurts.show_hurts()
     failures = table.failures() + hurts.failures()
     for failure in failures[:20]:
