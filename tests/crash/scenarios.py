@@ -562,7 +562,7 @@ def upgrade(run):
 
     def is_new():
         now = run.appliance.pids()
-        return all(now.get(program) not in (None, before[program]) for program in programs)
+        return all(now.get(program) not in (None, before.get(program)) for program in programs)
 
     run.wait(is_new)
     run.append(old, "Archive")
