@@ -44,8 +44,6 @@ void smarthost_form(struct html *h, const struct request *rq, const char *action
 /* --- rules of TLS: the setting outbound.tls_rules, "example.com=verified, .example.org=none"
  * ------
  */
-#define RULES_MAX 4000
-
 static const struct choice rule_kinds[] = {
     {"verified", SPAN_INIT("verified: TLS, and the certificate must be right")},
     {"dane", SPAN_INIT("dane: TLS by the domain's own TLSA records, which must be there")},
@@ -96,39 +94,20 @@ static void tls_rules(struct html *h, const struct request *rq)
 	choose(h, TEXT_TLS, "rule", rule_kinds, ARRAY_LEN(rule_kinds), SPAN("verified"));
 	HTML(h, R("</div>\n"));
 	form_end(h, TEXT_ADD);
-	same_command(h, "set outbound.tls_rules \"DOMAIN=RULE, ...\"");
+	same_command(h, "tls-rule add DOMAIN RULE");
 	HTML(h, R("</section>\n"));
 }
 
 /* The rule of a domain is set, or removed where the form has none. */
 void action_tls_rule(struct request *rq)
 {
-	struct span wanted = request_form(rq, "domain");
-	struct span given = request_form(rq, "rule");
-	struct span rest = span_of(config_str(rq->cfg, SET_OUTBOUND_TLS_RULES));
-	struct span domain, rule;
-	struct strbuf b;
-	const char *text;
+	const char *domain = arena_strdup(&rq->arena, request_form(rq, "domain"));
+	const char *rule = arena_strdup(&rq->arena, request_form(rq, "rule"));
 
-	strbuf_init(&b, RULES_MAX);
-	while (rule_next(&rest, &domain, &rule)) {
-		if (span_ieq(domain, wanted))
-			continue;
-		strbuf_addf(
-		    &b, "%s%.*s=%.*s", b.n > 0 ? ", " : "", SPAN_FMT(domain), SPAN_FMT(rule));
-	}
-	if (given.n > 0)
-		strbuf_addf(
-		    &b, "%s%.*s=%.*s", b.n > 0 ? ", " : "", SPAN_FMT(wanted), SPAN_FMT(given));
-	text = b.failed || span_chr(wanted, ',') >= 0 || span_chr(wanted, '=') >= 0
-		   ? NULL
-		   : arena_strdup(&rq->arena, strbuf_span(&b));
-	strbuf_clear(&b);
-	if (text)
-		act(rq, &WORDS("set", "outbound.tls_rules", text), "/routes",
-		    given.n > 0 ? "added" : "removed");
+	if (rule[0])
+		act(rq, &WORDS("tls-rule", "add", domain, rule), "/routes", "added");
 	else
-		page_failed(rq, text_of(TEXT_BAD_REQUEST), "/routes");
+		act(rq, &WORDS("tls-rule", "remove", domain), "/routes", "removed");
 }
 
 void page_routes(struct request *rq)
