@@ -235,3 +235,16 @@ def test_not_running(tmp_path):
     conf.write_text(f"paths.run = {tmp_path}/run\npaths.state = {tmp_path}\n")
     done = run(f"{BIN}/mailsteadctl", "-c", str(conf), "status", check=False)
     assert done.returncode == 3 and b"does not seem to run" in done.stdout
+
+
+def test_what_was_done_is_said(mail):
+    def said(*words):
+        done = subprocess.run([f"{BIN}/mailsteadctl", "-c", mail.conf, *words], check=True,
+                              stdout=subprocess.PIPE, timeout=60)
+        return done.stdout.decode()
+    assert said("set", "smtp.received_max", "52") == 'smtp.received_max is "52" now\n'
+    lines = said("get", "smtp.received_max").split("\n")
+    assert lines[0].startswith("smtp.received_max = 52   # ") and lines[1]
+    assert said("unset", "smtp.received_max") == "smtp.received_max has its default again\n"
+    assert said("get", "smtp.received_max").split("\n")[0] == "smtp.received_max = 50"
+    assert said("confirm", "status") == "no change waits to be confirmed\n"

@@ -376,3 +376,20 @@ def test_what_a_backup_that_was_cut_off_left_goes(server, tmp_path):
     os.close(generations)
     server.wait_for(lambda: server.run_ctl("backup", str(folder)).returncode == 0)
     assert not left.exists() and not half.exists() and body.exists()
+
+
+def test_backups_in_one_second(server, tmp_path):
+    """Each has a name of its own."""
+    folder = tmp_path / "backup"
+    names = {re.search(r"generation (\S+):", server.ctl("backup", str(folder))["text"]).group(1)
+             for _ in range(3)}
+    assert len(names) == 3
+    server.ctl("backup", str(folder), "--keep=2")
+    found = server.ctl("backup", "list", str(folder))
+    assert [g["generation"] for g in found] == sorted(os.listdir(folder / "generations"))[::-1]
+    assert len(found) == 2 and found[0]["days"] == 0 and found[0]["messages"] > 0
+    assert found == server.ctl("restore", str(folder), "--list")
+    assert "all well" in server.ctl("backup", "verify", str(folder))["text"]
+    assert server.ctl("backup", "list", str(folder))[0]["verified"] > 0
+    done = server.run_ctl("backup", str(tmp_path / "no" / "disk"))
+    assert done.returncode == 1 and b"is the disk mounted?" in done.stdout
