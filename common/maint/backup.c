@@ -117,7 +117,7 @@ static int choose_name(struct backup *b, const char *generations)
 static int prepare(struct backup *b)
 {
 	char path[BACKUP_PATH], generations[BACKUP_PATH], hidden[BACKUP_NAME_LEN + 2];
-	bool is_alone;
+	bool is_alone = false;
 
 	if (make_dir(b, b->dir) < 0 || space_check(b->dir, 0, &b->err) < 0 ||
 	    sub_dir(b, "generations", NULL, generations) < 0 ||

@@ -67,7 +67,7 @@ def hurt(task):
             result.points = getattr(live, what)(appliance_hurt, count)
         result.states = appliance_hurt.states
         result.failures = [(what, seed, *failure) for failure in appliance_hurt.failures]
-        if result.points == 0:
+        if result.points == 0 and count > 3:  # of few commands none may be hit
             result.failures.append((what, seed, "nobody was hit"))
     return what, result, time.monotonic() - begun
 
