@@ -80,14 +80,15 @@ static int remove_unfinished(struct backup *b, const char *generations)
 	char path[BACKUP_PATH];
 	const struct dirent *e;
 	struct strbuf none;
-	int rc = dir ? 0 : err_errno(&b->err, errno, "%s", generations);
+	int rc = 0;
 
+	if (!dir)
+		return err_errno(&b->err, errno, "%s", generations);
 	while (rc == 0 && (e = readdir(dir)))
 		if (e->d_name[0] == '.' && is_generation(e->d_name + 1) &&
 		    path_join(path, generations, e->d_name, NULL))
 			rc = remove_tree(b, path);
-	if (dir)
-		closedir(dir);
+	closedir(dir);
 	strbuf_init(&none, BLOB_ID_LEN);
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
 		for (unsigned folder = 0; rc == 0 && folder < 256; folder++)
