@@ -1,7 +1,9 @@
 """mailsteadctl on a running instance: every verb answers in JSON, does what it says, and says why
 it does not; wrong configurations never start."""
 import json
+import os
 import poplib
+import pty
 import subprocess
 
 import pytest
@@ -248,3 +250,24 @@ def test_what_was_done_is_said(mail):
     assert said("unset", "smtp.received_max") == "smtp.received_max has its default again\n"
     assert said("get", "smtp.received_max").split("\n")[0] == "smtp.received_max = 50"
     assert said("confirm", "status") == "no change waits to be confirmed\n"
+
+
+def test_a_password_is_typed_unseen(mail):
+    ours, theirs = pty.openpty()
+    typing = subprocess.Popen([f"{BIN}/mailsteadctl", "-c", mail.conf, "account", "add",
+                               "typed@example.test", "--password-stdin"],
+                              stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    while not seen.endswith(b"Password: "):
+        seen += os.read(ours, 100)
+    os.write(ours, PASSWORD.encode() + b"\n")
+    try:
+        while more := os.read(ours, 1000):
+            seen += more
+    except OSError:
+        pass  # EIO: the other side is closed
+    os.close(ours)
+    assert typing.wait() == 0, seen
+    assert PASSWORD.encode() not in seen and b"typed@example.test added" in seen
+    assert pop3(mail, login="typed@example.test").stat()[0] == 0
