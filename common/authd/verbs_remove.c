@@ -238,7 +238,9 @@ void verb_account_remove(struct call *call)
 	if (!take_now(call, &is_now))
 		return;
 	acc = is_now ? find_removed(call, call->args[0], &is_several) : NULL;
-	if (acc && !index_account(&call->a->index, acc->row.address)) {
+	/* An address is first of all that of who has it now; a number says which one is meant. */
+	if (acc && (span_chr(call->args[0], '@') < 0 ||
+		       !index_account(&call->a->index, acc->row.address))) {
 		if (is_several)
 			fail_several(call);
 		else

@@ -132,6 +132,15 @@ def test_an_address_that_somebody_has_again(box, account):
         box, "account", "restore", "nobody@example.test")
 
 
+def test_a_number_means_the_removed_one_whoever_has_its_address(box, account):
+    box.ctl("account", "remove", account.address)
+    box.add_account(account.address)
+    [old] = removed(box, account.address)
+    answer = box.ctl("account", "remove", str(old["number"]), "--now")["text"]
+    assert "for good" in answer, answer
+    assert may_log_in(box, account.address)
+
+
 def test_disabled_and_kicked(box, account):
     session = account.open("INBOX")
     pop = box.connect("pop3s").makefile("rwb", buffering=0)
