@@ -349,7 +349,7 @@ static void begin_host(struct probe *p)
 	if (p->route.relays)
 		tls_of_relay(p->route.relays[p->host].tls, &p->tls);
 	else
-		tls_of_host(&p->policy, p->route.sts, p->tlsa.count > 0, host_of(p), &p->tls);
+		tls_of_host(&p->policy, p->route.sts, &p->tlsa, host_of(p), &p->tls);
 	p->is_weak = false;
 	if (p->addr_count == 0)
 		host_ends(

@@ -542,7 +542,7 @@ static void begin_host(struct session *c)
 	if (relay)
 		tls_of_relay(relay->tls, &c->tls);
 	else
-		tls_of_host(&c->policy, c->route.sts, c->tlsa.count > 0, session_host(c), &c->tls);
+		tls_of_host(&c->policy, c->route.sts, &c->tlsa, session_host(c), &c->tls);
 	if (c->addr_count > 0 && c->tls.stance == OUT_TLS_DANE && c->tlsa.count == 0)
 		pass_over(c, c->is_secure ? "it has no TLSA records, which are required here"
 					  : "DNSSEC proves no TLSA records of it, which are "

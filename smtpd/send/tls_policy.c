@@ -85,17 +85,23 @@ static void apply_sts(const struct sts *sts, const char *host, struct host_tls *
 	}
 }
 
-void tls_of_host(const struct tls_policy *p, const struct sts *sts, bool has_tlsa, const char *host,
-    struct host_tls *out)
+void tls_of_host(const struct tls_policy *p, const struct sts *sts, const struct tlsa_set *tlsa,
+    const char *host, struct host_tls *out)
 {
 	*out = (struct host_tls){
 	    .stance = p->stance, .source = p->is_rule ? TLS_BY_RULE : TLS_BY_SETTING};
-	if (has_tlsa && p->uses_dane) {
+	if (p->uses_dane && tlsa->count > 0 && tlsa->is_usable) {
 		out->stance = OUT_TLS_DANE;
 		out->source = TLS_BY_DANE;
-	} else if (sts && p->uses_sts && sts->policy.mode != STS_NONE) {
-		apply_sts(sts, host, out);
+		return;
 	}
+	/* RFC 7672 section 2.2: records of which none is usable ask for TLS, and no more. */
+	if (p->uses_dane && tlsa->count > 0 && out->stance < OUT_TLS_REQUIRED) {
+		out->stance = OUT_TLS_REQUIRED;
+		out->source = TLS_BY_DANE;
+	}
+	if (sts && p->uses_sts && sts->policy.mode != STS_NONE)
+		apply_sts(sts, host, out);
 }
 
 void tls_of_relay(enum relay_tls tls, struct host_tls *out)

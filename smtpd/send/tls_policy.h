@@ -6,6 +6,7 @@
 #include "common/config/config.h"
 #include "common/ipc/msg.h"
 #include "smtpd/send/sts.h"
+#include "smtpd/send/tlsa.h"
 
 /* From the weakest to the strongest. */
 enum out_tls {
@@ -40,11 +41,11 @@ struct host_tls {
 };
 
 /*
- * sts NULL: there is no policy. has_tlsa: TLSA records, proven by DNSSEC, were found; then no
- * policy may say otherwise (RFC 8461 section 2).
+ * sts NULL: there is no policy. tlsa: what was found, proven by DNSSEC; where one of them is
+ * usable, no policy may say otherwise (RFC 8461 section 2).
  */
-void tls_of_host(const struct tls_policy *p, const struct sts *sts, bool has_tlsa, const char *host,
-    struct host_tls *out);
+void tls_of_host(const struct tls_policy *p, const struct sts *sts, const struct tlsa_set *tlsa,
+    const char *host, struct host_tls *out);
 void tls_of_relay(enum relay_tls tls, struct host_tls *out);
 const char *tls_source_name(enum tls_source s);
 

@@ -30,6 +30,17 @@ void tlsa_clear(struct tlsa_set *t)
 	*t = (struct tlsa_set){0};
 }
 
+/* RFC 7672 section 3.1.3: what needs an authority from a list (usage 0, 1) means nothing between
+ * mail servers. A digest has its length. */
+static bool is_usable(struct span rdata)
+{
+	const unsigned char *p = (const unsigned char *)rdata.p;
+	static const size_t lengths[] = {0, 32, 64};
+
+	return rdata.n > 3 && (p[0] == 2 || p[0] == 3) && p[1] <= 1 && p[2] <= 2 &&
+	       (p[2] == 0 || rdata.n - 3 == lengths[p[2]]);
+}
+
 static void take(struct tlsa_set *t, const struct dns_answer *a)
 {
 	size_t total = 1;
@@ -40,6 +51,7 @@ static void take(struct tlsa_set *t, const struct dns_answer *a)
 	p = t->memory = mem_alloc(total);
 	for (size_t i = 0; i < a->count; i++) {
 		memcpy(p, a->records[i].p, a->records[i].n);
+		t->is_usable = t->is_usable || is_usable(a->records[i]);
 		t->records[t->count++] = span_make(p, a->records[i].n);
 		p += a->records[i].n;
 	}

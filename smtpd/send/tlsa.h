@@ -7,6 +7,7 @@
 /* Records, to be kept behind the answer. */
 struct tlsa_set {
 	size_t count;
+	bool is_usable; /* one of them at least says what a certificate must be */
 	struct span records[DNS_RECORDS_MAX]; /* RDATA, in memory */
 	char *memory;
 };

@@ -16,7 +16,7 @@ from internet import MX, TXT, A, PolicyHost, Sink, http
 from signed import SignedZone
 from send_world import World
 from test_send_queue import Clock, advance
-from test_send_tls import (BREAKS, CLEAR, EE, EE_BAD, EXPIRED, GOOD, NONE, OTHER, REFUSES, TLS,
+from test_send_tls import (BREAKS, CLEAR, EE, EE_BAD, EXPIRED, GOOD, NONE, OTHER, REFUSES, TLS, USELESS,
                            Certificates, break_off)
 
 ENFORCE, TESTING, OFF = "enforce", "testing", "none"
@@ -44,7 +44,9 @@ TABLE = [
     (ENFORCE, OTHER, None, "required", "4.7.5"), (ELSEWHERE, GOOD, None, "verified", "does not name"),
     (ENFORCE, OTHER, EE, "", TLS), (ENFORCE, GOOD, EE_BAD, "", "4.7.5"),
     (ELSEWHERE, GOOD, EE, "", TLS), (TESTING, GOOD, EE_BAD, "", "4.7.5"),
-    (ENFORCE, GOOD, EE, "dane", TLS),
+    (ENFORCE, GOOD, EE, "dane", TLS), (ENFORCE, OTHER, USELESS, "", "4.7.5"),
+    (ENFORCE, GOOD, USELESS, "", TLS), (TESTING, OTHER, USELESS, "", TLS),
+    (TESTING, NONE, USELESS, "", "4.7.0"),
     (MISSING, NONE, None, "", CLEAR), (REDIRECT, NONE, None, "", CLEAR),
     (HTML, NONE, None, "", CLEAR), (HUGE, NONE, None, "", CLEAR), (BROKEN, NONE, None, "", CLEAR),
     (ENDLESS, NONE, None, "", CLEAR), (NO_LENGTH, NONE, None, "", CLEAR),

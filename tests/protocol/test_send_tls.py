@@ -37,6 +37,7 @@ TABLE = [
     ("verified", GOOD, None, PLAIN, TLS), ("verified", OTHER, None, SIGNED, "4.7.5"),
     ("verified", EXPIRED, None, SIGNED, "4.7.5"), ("verified", OLD, None, SIGNED, "4.7.5"),
     ("verified", NONE, None, SIGNED, "4.7.0"), ("verified", OTHER, EE, SIGNED, TLS),
+    ("verified", OTHER, USELESS, SIGNED, "4.7.5"), ("verified", GOOD, USELESS, SIGNED, TLS),
     ("dane", GOOD, EE, SIGNED, TLS), ("dane", GOOD, None, SIGNED, "4.7.5"),
     ("dane", GOOD, EE, PLAIN, "4.7.5"),
     ("", GOOD, EE, SIGNED, TLS), ("", GOOD, EE_FULL, SIGNED, TLS),
