@@ -21,7 +21,7 @@ static void need(bool ok)
 static void check_fetch(struct span in, struct arena *arena)
 {
 	struct fetch_request rq = {0};
-	struct parser p = {in, arena};
+	struct parser p = {.in = in, .arena = arena};
 	size_t n = 0;
 
 	if (!fetch_parse_items(&p, &rq) || !fetch_parse_modifiers(&p, &rq))
@@ -60,7 +60,7 @@ static void check_search(struct span in, struct arena *arena)
 	    .count = 3, .messages = messages, .keywords = keywords, .keyword_count = 1};
 	struct view view = {.snap = &snap};
 	struct session s = {.view = &view};
-	struct parser p = {in, arena};
+	struct parser p = {.in = in, .arena = arena};
 	struct search_program g = {0};
 	struct search_state st;
 	struct err err = ERR_INIT;
