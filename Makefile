@@ -196,7 +196,8 @@ $(BUILD)/format2.ok: $(BINS) $(FORMAT2_PROGRAMS:%=$(BUILD)/format2/%)
 		ln -sf $(abspath $(BUILD))/bin/$$p $(BUILD)/format2/$$p; done
 	@touch $@
 
-.PHONY: check-unit
+.PHONY: check-unit unit-tests
+unit-tests: $(UNIT)
 check-unit: $(UNIT)
 	@$(PYTHON) tests/support/run_unit.py $(UNIT)
 
@@ -206,7 +207,7 @@ PYTEST = MS_BUILD=$(BUILD) $(PYTHON) -m pytest -q -p no:cacheprovider -n 4 --dis
 # From a clean clone: first what is needed, then everything.
 check:
 	@bash packaging/deps.sh
-	@$(MAKE) -j$(JOBS) all $(UNIT)
+	@$(MAKE) -j$(JOBS) all unit-tests mutants $(BUILD)/format2.ok
 	@$(MAKE) check-unit check-protocol check-e2e check-crash
 # The Debian package in a clean Debian: needs root and Debian's package sources, takes minutes.
 .PHONY: check-install check-package check-long deb-check
@@ -297,6 +298,7 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(COMMON_LIBS) $(FOLDER_LIBS)
 
 # Unit and protocol tests again, with the address and undefined behaviour sanitizers.
 asan:
+	@$(MAKE) -j$(JOBS) BUILD=build/asan SAN=address,undefined all unit-tests
 	$(MAKE) BUILD=build/asan SAN=address,undefined ONLY="$(ONLY)" check-unit check-protocol
 
 # The threaded parts again, with the thread sanitizer.
