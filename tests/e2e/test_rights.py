@@ -301,7 +301,7 @@ def test_what_no_process_does_ends_it(running, program, attempt):
 def test_who_starts_programs_writes_in_its_folders_only(running, program):
     if not landlock(running):
         pytest.skip("not in this kernel")
-    for path in ("/etc/mailstead-probe", "/usr/bin/mailstead-probe", "/root/mailstead-probe",
+    for path in ("/etc/mailstead-probe", "/usr/bin/mailstead-probe", "/opt/mailstead-probe",
                  f"{running.state}/probe", f"{running.state}/keys/probe",
                  f"{running.folder}/etc/probe"):
         assert probe(running, program, "create", path) == "EACCES", (program, path)
