@@ -1,5 +1,8 @@
 #include "common/daemon/process.h"
 
+#include "common/daemon/notify.h"
+#include "common/ipc/frame.h"
+#include "common/ipc/msg.h"
 #include "common/log/log.h"
 
 #include <errno.h>
@@ -52,6 +55,17 @@ int process_link_fd(void)
 		return -1;
 	unsetenv("MS_LINK");
 	return fcntl(LINK_FD, F_SETFD, FD_CLOEXEC) < 0 ? -1 : LINK_FD;
+}
+
+void process_say_ready(int link)
+{
+	static const unsigned char ready[FRAME_HEAD] = {[5] = LINK_READY}; /* no body */
+
+	if (link >= 0) {
+		(void)!write(link, ready, sizeof(ready));
+		close(link);
+	}
+	notify_ready();
 }
 
 int process_make_run_folder(const struct config *cfg, const char *name, struct err *err)

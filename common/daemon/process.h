@@ -16,6 +16,9 @@ void process_settle(void);
 /* The end of the link to who started us: MS_LINK says that it is there. -1: it is not. The variable
  * is gone then, so that nobody we start takes it for its own. */
 int process_link_fd(void);
+/* Tells who started us (at that end, which is closed then; -1: nobody) and systemd that we serve.
+ * For programs that are no role. */
+void process_say_ready(int link);
 /* <run>/<name>, the process' own folder for its sockets; as root the launcher made it. */
 int process_make_run_folder(const struct config *cfg, const char *name, struct err *err);
 void process_apply_log_level(const struct config *cfg);

@@ -66,6 +66,8 @@ int db_folder_lock(const char *dir, struct err *err);
 /* What the database says of itself. */
 int db_format_get(struct db_env *env, unsigned *format, struct err *err);
 int db_format_put(struct db_txn *txn, unsigned format, struct err *err);
+int db_format_set(
+    struct db_env *env, unsigned format, struct err *err); /* in a transaction of its own */
 void db_env_close(struct db_env *env); /* writer and readers must have been freed */
 /* The last one committed: at least those whose commit has returned here, maybe one that is just
  * being flushed and that readers do not see yet. Any thread; cheap. */

@@ -338,8 +338,7 @@ int db_format_put(struct db_txn *txn, unsigned format, struct err *err)
 	    txn, span_make(format_key, sizeof(format_key)), span_make(row, sizeof(row)), err);
 }
 
-/* A database that has just been made. */
-static int env_put_format(struct db_env *env, unsigned format, struct err *err)
+int db_format_set(struct db_env *env, unsigned format, struct err *err)
 {
 	struct db_txn *txn;
 
@@ -361,7 +360,7 @@ static int env_check_format(struct db_env *env, unsigned format, struct err *err
 	if (format == 0)
 		return 0;
 	if (format > 1 && mdb_env_info(env->mdb, &info) == 0 && info.me_last_txnid == 0)
-		return env_put_format(env, format, err);
+		return db_format_set(env, format, err);
 	if (db_format_get(env, &found, err) < 0)
 		return -1;
 	if (found > format)

@@ -149,19 +149,6 @@ static int has_room(const char *dir, const char *file, struct err *err)
 	return 0;
 }
 
-static int put_format(struct db_env *env, unsigned format, struct err *err)
-{
-	struct db_txn *txn;
-
-	if (db_write_begin(env, &txn, err) < 0)
-		return -1;
-	if (db_format_put(txn, format, err) < 0) {
-		db_abort(txn);
-		return -1;
-	}
-	return db_commit(txn, err);
-}
-
 static int take_steps(struct db_env *env, struct err *err)
 {
 	for (unsigned from = current->format; from < db_format_of(current->name); from++) {
@@ -172,7 +159,7 @@ static int take_steps(struct db_env *env, struct err *err)
 		if (!s->name)
 			return err_set(
 			    err, ERR_UNSUPPORTED, "nothing leads from format %u on", from);
-		if (s->run(env, err) < 0 || put_format(env, from + 1, err) < 0)
+		if (s->run(env, err) < 0 || db_format_set(env, from + 1, err) < 0)
 			return err_wrap(err, "from format %u to %u", from, from + 1);
 	}
 	return 0;

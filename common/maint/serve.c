@@ -408,18 +408,6 @@ static void on_hangup(void *arg, int signo)
 	reload(arg);
 }
 
-/* A frame without a body, to who started us. */
-static void say_ready(int link)
-{
-	static const unsigned char ready[FRAME_HEAD] = {[5] = LINK_READY};
-
-	if (link >= 0) {
-		(void)!write(link, ready, sizeof(ready));
-		close(link);
-	}
-	notify_ready();
-}
-
 static int open_all(struct server *s, const char *conf_path, struct err *err)
 {
 	static const struct ipc_server_ops ops = {.on_message = on_message};
@@ -470,7 +458,7 @@ int maint_serve(const char *conf_path)
 		loop_on_signal(s->loop, SIGTERM, on_stop, s);
 		loop_on_signal(s->loop, SIGINT, on_stop, s);
 		loop_on_signal(s->loop, SIGHUP, on_hangup, s);
-		say_ready(link);
+		process_say_ready(link);
 		process_trim(s->loop, &s->trim);
 		loop_run(s->loop);
 		notify_stopping();

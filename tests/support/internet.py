@@ -90,7 +90,23 @@ class Dns(threading.Thread):
             self.records[(f"mx{i + 1}.{domain}", A)] = [address]
 
 
-class PolicyHost:
+class Listener:
+    """Something that takes connections until it is closed; port 0: any, told in self.port."""
+
+    def listen(self, address, port, handler):
+        class Server(socketserver.ThreadingTCPServer):
+            allow_reuse_address, daemon_threads, request_queue_size = True, True, 128
+
+        self.server = Server((address, port), handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class PolicyHost(Listener):
     """An HTTPS server at an address of its own that gives one answer to every request: bytes, or
     what a function of the request line makes. asked: names that clients wanted (SNI, Host)."""
 
@@ -116,16 +132,7 @@ class PolicyHost:
                 except (OSError, ssl.SSLError):
                     pass
 
-        class Server(socketserver.ThreadingTCPServer):
-            allow_reuse_address, daemon_threads, request_queue_size = True, True, 128
-
-        self.server = Server((address, port), Handler)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self.listen(address, port, Handler)
 
 
 def http(body, status="200 OK", kind="text/plain", length=True, more=""):
@@ -140,7 +147,7 @@ class Message:
         self.rcpt_options, self.is_tls, self.helo, self.chunks = [], False, "", 0
 
 
-class Sink:
+class Sink(Listener):
     """An SMTP server on its own loopback address, at a port that all share. replies: command ->
     reply or list of replies, one a time; "RCPT bob@far.test" goes before "RCPT". A reply None closes
     the connection; one that is callable is called with the session."""
@@ -163,16 +170,7 @@ class Sink:
                 except (OSError, ssl.SSLError):
                     pass
 
-        class Server(socketserver.ThreadingTCPServer):
-            allow_reuse_address, daemon_threads, request_queue_size = True, True, 128
-
-        self.server = Server((address, port), Handler)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self.listen(address, port, Handler)
 
     def reply_to(self, *keys):
         with self.lock:

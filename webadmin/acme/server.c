@@ -330,18 +330,6 @@ static void on_hangup(void *arg, int signo)
 	reload(arg);
 }
 
-/* A frame without a body, to who started us. */
-static void say_ready(int link)
-{
-	static const unsigned char ready[12] = {[5] = LINK_READY};
-
-	if (link >= 0) {
-		(void)!write(link, ready, sizeof(ready));
-		close(link);
-	}
-	notify_ready();
-}
-
 static int make_folders(const struct config *cfg, struct err *err)
 {
 	struct identities ids;
@@ -389,7 +377,7 @@ int serve(const char *self, const char *conf_path, struct err *err)
 		loop_on_signal(s->loop, SIGTERM, on_stop, s);
 		loop_on_signal(s->loop, SIGINT, on_stop, s);
 		loop_on_signal(s->loop, SIGHUP, on_hangup, s);
-		say_ready(link);
+		process_say_ready(link);
 		timer_set(&s->tick, 1);
 		loop_run(s->loop);
 		notify_stopping();
