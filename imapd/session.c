@@ -76,6 +76,9 @@ static bool is_idle(const struct session *s)
 
 void session_drain(struct session *s)
 {
+	/* Whoever is still in the handshake reads nothing yet: on_secure says it. */
+	if (s->listener->cfg->tls == TLS_IMPLICIT && !conn_is_tls(s->conn))
+		return;
 	if (is_idle(s) || s->state == NOT_AUTHENTICATED)
 		session_bye(s, "[UNAVAILABLE] The server is shutting down");
 }
@@ -330,7 +333,11 @@ static void on_secure(void *arg)
 {
 	struct session *s = arg;
 
-	if (s->listener->cfg->tls == TLS_IMPLICIT)
+	if (s->listener->cfg->tls != TLS_IMPLICIT)
+		return;
+	if (s->server->role->is_draining)
+		session_drain(s);
+	else
 		greet(s);
 }
 

@@ -53,6 +53,9 @@ void session_finish_op(struct session *s)
 
 void session_drain(struct session *s)
 {
+	/* Whoever is still in the handshake reads nothing yet: on_secure says it. */
+	if (s->listener->cfg->tls == TLS_IMPLICIT && !conn_is_tls(s->conn))
+		return;
 	if (s->is_in_transaction || s->wait == WAIT_RESULT)
 		return;
 	reply_err(s, "[SYS/TEMP] Server is shutting down");
@@ -212,7 +215,11 @@ static void on_secure(void *arg)
 {
 	struct session *s = arg;
 
-	if (s->listener->cfg->tls == TLS_IMPLICIT)
+	if (s->listener->cfg->tls != TLS_IMPLICIT)
+		return;
+	if (s->server->role->is_draining)
+		session_drain(s);
+	else
 		greet(s);
 }
 

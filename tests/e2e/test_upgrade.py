@@ -4,8 +4,11 @@ import imaplib
 import json
 import os
 import poplib
+import re
 import signal
 import smtplib
+import socket
+import ssl
 import threading
 
 import pytest
@@ -195,3 +198,32 @@ def test_a_signal_does_it_too(mail):
     wait_for_new(mail, before, "smtpd-receive", "imapd-worker")
     client = poplib.POP3("127.0.0.1", mail.ports["pop3"])
     client.quit()
+
+
+@pytest.mark.parametrize("name,wanted", [("imap", b"* BYE [UNAVAILABLE]"),
+                                         ("pop3", b"-ERR [SYS/TEMP]")])
+def test_whoever_is_in_the_handshake_is_told(name, wanted):
+    """The process that is to end finishes the handshake, and says to come again."""
+    with Appliance() as mail:
+        with socket.create_connection(("127.0.0.1", mail.ports[f"{name}s"]), 60) as sock:
+            ours, theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = tls_context().wrap_bio(theirs, ours)
+            with pytest.raises(ssl.SSLWantReadError):
+                tls.do_handshake()
+            sock.sendall(ours.read())
+            theirs.write(sock.recv(65536))
+            os.kill(mail.pids()[f"{name}d"], signal.SIGTERM)
+            mail.wait_for(lambda: re.search(rf"{name}d-worker\[\d+\] event=drain connections=1",
+                                            mail.log_text()))
+            said = None
+            while said is None:
+                try:
+                    tls.do_handshake()
+                    sock.sendall(ours.read())
+                    said = tls.read(1000)
+                except ssl.SSLWantReadError:
+                    sock.sendall(ours.read())
+                    more = sock.recv(65536)
+                    assert more, "a closed door"
+                    theirs.write(more)
+            assert said.startswith(wanted), said
